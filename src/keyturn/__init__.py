@@ -1,0 +1,1 @@
+"""Keyturn: an access-key authority that a team runs itself."""

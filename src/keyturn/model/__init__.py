@@ -1,0 +1,1 @@
+"""The field's words as frozen values. Standard library only; nothing here does I/O."""
