@@ -37,7 +37,7 @@ install: .venv/.installed
 	@touch $@
 
 demo: .venv/.installed .venv-aws/.installed
-	@$(V)/python -m keyturn.cli.main demo --aws .venv-aws/bin/aws
+	@$(V)/python demo/rotate_under_load.py --aws .venv-aws/bin/aws
 
 serve: .venv/.installed
 	@$(V)/keyturn serve
