@@ -43,10 +43,14 @@ class Transaction(Reader, Protocol):
 
 
 class UniqueViolationError(Exception):
-    """A unique constraint refused the row. Inside `savepoint()` the transaction can go on."""
+    """A unique constraint refused the row. Inside `savepoint()` the transaction can go on, else it can't."""
 
 
 class Store(Protocol):
+    @property
+    def is_low_on_space(self) -> bool:
+        """True while the disk is full: only urgent writes are tried until the reserve is whole again."""
+
     def read(self) -> AbstractContextManager[Reader]:
         """A snapshot for the event loop's own thread. Never held across an `await`."""
 
@@ -54,7 +58,9 @@ class Store(Protocol):
         """Run `act` on the writer thread inside a SAVEPOINT of the current group; answer after COMMIT.
 
         If `act` raises, its savepoint is undone and the exception comes out here; the others of the group
-        commit. Raises StoreUnavailableError when the disk is full or the store is closing. An `urgent`
+        commit. `act` may run again if the group was lost, each time with nothing of the last run left: it
+        must change nothing but the transaction. Once queued, a write goes on even if its task is cancelled.
+        Raises StoreUnavailableError when the disk is full or the store is closing. An `urgent`
         write (a revocation) may use the reserve that is kept for a full disk.
         """
 
