@@ -1,0 +1,1 @@
+"""Who holds a key, and may they: issue, verify, authorise, record, deactivate, delete."""

@@ -1,0 +1,215 @@
+"""The audit trail: what changed, who did it and who tried, in CloudTrail's record shape, without secrets.
+
+Each record is written in the transaction of its change and linked to the one before by a keyed hash, so
+that whoever can write the file but has no master key can't change, drop, reorder or re-link records
+unseen. Source: CloudTrail user guide, "CloudTrail record contents" (eventVersion 1.11).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from keyturn.authority.operations import Operation, Parameters, Result, WriteCall
+from keyturn.authority.storage import audit_trail as rows
+from keyturn.authority.storage.audit_trail import AuditHead, ChainedRecord
+from keyturn.model.access_keys import AccountId
+from keyturn.model.clock import iso8601
+from keyturn.model.secrets import Secret
+from keyturn.store.interface import Reader, Transaction
+from keyturn.store.sealing import Purpose, Sealer
+from keyturn.wire.faults import Fault
+
+EVENT_VERSION: Final = "1.11"
+_BATCH: Final = 1000
+
+
+class AuditTrail:
+    def __init__(self, sealer: Sealer, account_id: AccountId) -> None:
+        self._link = Link(sealer)
+        self._account_id = account_id
+
+    def append_call(
+        self,
+        call: WriteCall,
+        operation: Operation,
+        parameters: Parameters,
+        outcome: Result | Fault,
+    ) -> None:
+        user = call.caller.user
+        record: dict[str, Any] = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": {
+                "type": "IAMUser",
+                "principalId": user.user_id,
+                "arn": user.arn,
+                "accountId": user.account_id,
+                "accessKeyId": call.caller.access_key_id,
+                "userName": user.name,
+            },
+            "eventTime": iso8601(call.now),
+            "eventSource": f"{operation.service}.amazonaws.com",
+            "eventName": operation.name,
+            "awsRegion": call.facts.region,
+            "sourceIPAddress": call.facts.source_address,
+            "userAgent": call.facts.user_agent,
+            "requestParameters": {
+                _camel(name): _told(value) for name, value in parameters.items() if value is not None
+            },
+            "responseElements": None if isinstance(outcome, Fault) else _response(outcome),
+            "requestID": call.facts.request_id,
+            "eventID": str(uuid.UUID(bytes=call.services.random_bytes(16), version=4)),
+            "readOnly": False,
+            "eventType": "AwsApiCall",
+            "managementEvent": True,
+            "recipientAccountId": self._account_id,
+            "eventCategory": "Management",
+        }
+        if isinstance(outcome, Fault):
+            record["errorCode"] = outcome.code
+            record["errorMessage"] = outcome.message
+        if call.notes:
+            record["additionalEventData"] = call.notes
+        self._append(call.tx, record, call.now, operation.name, user.name, call.caller.access_key_id)
+
+    def append_event(
+        self, tx: Transaction, name: str, now: int, random_bytes: Callable[[int], bytes], **details: str
+    ) -> None:
+        """Something that the authority itself did, or was told to do at its own command line."""
+        record = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": {"type": "AWSService", "invokedBy": "keyturn"},
+            "eventTime": iso8601(now),
+            "eventSource": "keyturn",
+            "eventName": name,
+            "requestParameters": details or None,
+            "responseElements": None,
+            "eventID": str(uuid.UUID(bytes=random_bytes(16), version=4)),
+            "readOnly": False,
+            "eventType": "AwsServiceEvent",
+            "managementEvent": True,
+            "recipientAccountId": self._account_id,
+            "eventCategory": "Management",
+        }
+        self._append(tx, record, now, name, None, None)
+
+    def _append(
+        self,
+        tx: Transaction,
+        record: Mapping[str, Any],
+        now: int,
+        name: str,
+        user_name: str | None,
+        access_key_id: str | None,
+    ) -> None:
+        head = rows.audit_head(tx)
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+        unlinked = ChainedRecord(
+            head.sequence + 1, self._account_id, now, name, user_name, access_key_id, text, b""
+        )
+        rows.append(tx, self._link.linked(unlinked, head.chain))
+
+
+class Link:
+    """The keyed hash that ties a record to the one before."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        key = sealer.derive_mac_key(Purpose.AUDIT_CHAIN)
+        self._keyed = hmac.new(key.reveal(), digestmod=hashlib.sha256)
+
+    def of(self, record: ChainedRecord, previous: bytes) -> bytes:
+        link = self._keyed.copy()
+        for part in (
+            previous,
+            struct.pack(">QQ", record.sequence, record.event_time),
+            record.account_id.encode(),
+            record.event_name.encode(),
+            b"-" if record.user_name is None else b"+" + record.user_name.encode(),
+            b"-" if record.access_key_id is None else b"+" + record.access_key_id.encode(),
+            record.record.encode("utf-8", "surrogatepass"),
+        ):
+            link.update(struct.pack(">I", len(part)) + part)
+        return link.digest()
+
+    def linked(self, record: ChainedRecord, previous: bytes) -> ChainedRecord:
+        return ChainedRecord(
+            record.sequence,
+            record.account_id,
+            record.event_time,
+            record.event_name,
+            record.user_name,
+            record.access_key_id,
+            record.record,
+            self.of(record, previous),
+        )
+
+
+def _told(value: Any) -> Any:
+    return "HIDDEN_DUE_TO_SECURITY_REASONS" if isinstance(value, Secret) else value
+
+
+def _response(result: Result) -> Result | None:
+    """The answer in CloudTrail's spelling. A `Secret` in it is left out, as CloudTrail leaves it out."""
+    told = {}
+    for name, value in result.items():
+        if isinstance(value, Secret):
+            continue
+        told[name[:1].lower() + name[1:]] = _response(value) if isinstance(value, dict) else value
+    return told or None
+
+
+@lru_cache(maxsize=1024)
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `audit verify` found. `faults` are sentences; none means that the trail is whole."""
+
+    records: int
+    faults: tuple[str, ...]
+
+
+def verify_trail(
+    reader: Reader,
+    sealer: Sealer,
+    mark: AuditHead | None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Verdict:
+    """Walk the whole chain: changed, missing, reordered and re-linked records, and a tail cut below the mark."""
+    link = Link(sealer)
+    head = rows.audit_head(reader)
+    faults: list[str] = []
+    previous, expected = b"", 1
+    while len(faults) < 20:
+        records = rows.records_after(reader, expected - 1, _BATCH)
+        if not records:
+            break
+        for record in records:
+            if record.sequence != expected:
+                faults.append(f"records {expected} to {record.sequence - 1} are missing")
+            elif link.of(record, previous) != record.chain:
+                faults.append(
+                    f"record {record.sequence} ({record.event_name}) was changed, replaced or re-linked"
+                )
+            if mark is not None and record.sequence == mark.sequence and record.chain != mark.chain:
+                faults.append(f"record {record.sequence} is not the one that the mark file remembers")
+            previous, expected = record.chain, record.sequence + 1
+        progress(expected - 1, head.sequence)
+    last = expected - 1
+    if head.sequence != last or (head.chain != previous and head.sequence == last):
+        faults.append(f"the head says record {head.sequence}, the trail ends at record {last}")
+    if mark is not None and last < mark.sequence:
+        faults.append(f"the tail is cut: the mark file remembers record {mark.sequence}, the last is {last}")
+    if mark is not None and head.revision < mark.revision:
+        faults.append(f"the store is at revision {head.revision}, the mark file remembers {mark.revision}")
+    return Verdict(last, tuple(faults))

@@ -1,0 +1,90 @@
+"""The authority as one thing: what a verified call goes through, from permission to audit record.
+
+Calls that read run on the event loop over one snapshot. Calls that change something run whole in the
+writer's transaction: the caller's key is looked at again, permission is asked, the change is made and
+its record appended, or, if it is refused, only the record.
+"""
+
+from __future__ import annotations
+
+from keyturn.authority.audit import AuditTrail
+from keyturn.authority.authentication import Authentication, Caller, still_holds
+from keyturn.authority.operations import (
+    OPERATIONS,
+    Call,
+    Operation,
+    Parameters,
+    RequestFacts,
+    Result,
+    WriteCall,
+)
+from keyturn.authority.services import Services
+from keyturn.model.clock import Clock
+from keyturn.store.interface import Store, Transaction
+from keyturn.wire.faults import Fault
+
+
+class Authority:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        authentication: Authentication,
+        services: Services,
+        audit: AuditTrail,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.authentication = authentication
+        self.services = services
+        self._audit = audit
+
+    @staticmethod
+    def offered(service: str, name: str) -> Operation | None:
+        return OPERATIONS.get((service, name))
+
+    async def perform(
+        self, operation: Operation, caller: Caller, facts: RequestFacts, parameters: Parameters
+    ) -> Result:
+        """The result of the call; raises the Fault that refuses it, or StoreUnavailableError."""
+        if not operation.writes:
+            return self._read(operation, caller, facts, parameters)
+        outcome = await self.store.write(
+            lambda tx: self._write(tx, operation, caller, facts, parameters),
+            urgent=operation.is_urgent(parameters),
+        )
+        if isinstance(outcome, Fault):
+            raise outcome
+        return outcome
+
+    def _read(
+        self, operation: Operation, caller: Caller, facts: RequestFacts, parameters: Parameters
+    ) -> Result:
+        with self.store.read() as reader:
+            call = Call(operation.name, caller, self.clock.now_ms(), facts, self.services, reader)
+            self.services.authorization.authorize(call, operation, parameters, writing=False)
+            return operation.act(call, **parameters)
+
+    def _write(
+        self,
+        tx: Transaction,
+        operation: Operation,
+        caller: Caller,
+        facts: RequestFacts,
+        parameters: Parameters,
+    ) -> Result | Fault:
+        """A refusal is a value here, so that its audit record is kept while the change is undone."""
+        try:
+            caller = still_holds(tx, caller)
+        except Fault as revoked:
+            return revoked
+        call = WriteCall(operation.name, caller, self.clock.now_ms(), facts, self.services, tx, tx)
+        outcome: Result | Fault
+        try:
+            with tx.savepoint():
+                self.services.authorization.authorize(call, operation, parameters, writing=True)
+                outcome = operation.act(call, **parameters)
+        except Fault as refused:
+            outcome = refused
+        self._audit.append_call(call, operation, parameters, outcome)
+        return outcome

@@ -1,0 +1,153 @@
+"""Who used a key: in memory at once, in the usage file within a second.
+
+`GetAccessKeyLastUsed` moves only when a signature matched an active key. Beyond AWS, each key has up to
+200 rows of who used it and who was refused; what is more folds into one row. Nothing here is secret, and
+an id that was never issued is not recorded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from keyturn.authority.storage import usage as rows
+from keyturn.authority.storage.usage import LastUse, Unproved, UsageKey, UsageRow
+from keyturn.model.access_keys import AccessKeyId
+from keyturn.store.interface import Store, Transaction
+
+ROWS_PER_KEY: Final = rows.ROWS_PER_KEY
+_MOST_RECENT: Final = 50_000
+_MOST_PENDING: Final = 50_000
+_LONGEST_AGENT: Final = 256
+
+Outcome = Literal["used", "refused"]
+
+
+@dataclass(slots=True)
+class _Tally:
+    first: int
+    last: int
+    count: int
+
+
+class UsageRecorder:
+    """Belongs to the event loop's thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pending: dict[UsageKey, _Tally] = {}
+        self._rows_of_key: dict[AccessKeyId, int] = {}
+        self._pending_last: dict[AccessKeyId, LastUse] = {}
+        self._pending_unproved: dict[AccessKeyId, Unproved] = {}
+        self._recent: OrderedDict[AccessKeyId, LastUse] = OrderedDict()
+
+    def record_use(
+        self,
+        access_key_id: AccessKeyId,
+        *,
+        at: int,
+        source: str,
+        user_agent: str,
+        service: str,
+        region: str,
+        action: str,
+    ) -> None:
+        """A signature matched an active key (also when policy then denies)."""
+        use = LastUse(at, service, region)
+        self._pending_last[access_key_id] = use
+        self._recent[access_key_id] = use
+        self._recent.move_to_end(access_key_id)
+        if len(self._recent) > _MOST_RECENT:
+            self._recent.popitem(last=False)
+        self._tally("used", access_key_id, at, source, user_agent, service, action)
+
+    def record_proved_refusal(
+        self,
+        access_key_id: AccessKeyId,
+        *,
+        at: int,
+        source: str,
+        user_agent: str,
+        service: str,
+        action: str,
+    ) -> None:
+        """A signature matched an inactive key: whoever sent it holds the secret."""
+        self._tally("refused", access_key_id, at, source, user_agent, service, action)
+
+    def record_unproved_refusal(self, access_key_id: AccessKeyId, *, at: int, source: str) -> None:
+        """A wrong signature, or a deleted key: anybody who knows the id can cause this, so it is only counted."""
+        held = self._pending_unproved.get(access_key_id)
+        if held is None and len(self._pending_unproved) >= _MOST_PENDING:
+            return
+        self._pending_unproved[access_key_id] = Unproved(1 + (held.count if held else 0), at, source)
+
+    def last_used(self, access_key_id: AccessKeyId) -> LastUse | None:
+        recent = self._recent.get(access_key_id)
+        if recent is not None:
+            return recent
+        with self._store.read() as reader:
+            return rows.last_use(reader, access_key_id)
+
+    async def flush(self) -> None:
+        """Write what is pending. If the store can't take it now, it stays pending."""
+        if not (self._pending or self._pending_last or self._pending_unproved):
+            return
+        tallies, last, unproved = self._pending, self._pending_last, self._pending_unproved
+        self._pending, self._pending_last, self._pending_unproved = {}, {}, {}
+        self._rows_of_key = {}
+        batch = [UsageRow(key, tally.first, tally.last, tally.count) for key, tally in tallies.items()]
+
+        def write(tx: Transaction) -> None:
+            rows.add(tx, batch, last, unproved)
+
+        try:
+            await self._store.write(write)
+        except BaseException:
+            self._put_back(batch, last, unproved)
+            raise
+
+    def _put_back(
+        self,
+        batch: Iterable[UsageRow],
+        last: dict[AccessKeyId, LastUse],
+        unproved: dict[AccessKeyId, Unproved],
+    ) -> None:
+        for row in batch:
+            self._add(row.key, row.first, row.last, row.count)
+        self._pending_last = last | self._pending_last
+        for access_key_id, earlier in unproved.items():
+            later = self._pending_unproved.get(access_key_id)
+            self._pending_unproved[access_key_id] = (
+                earlier if later is None else Unproved(earlier.count + later.count, later.at, later.source)
+            )
+
+    def _tally(
+        self,
+        outcome: Outcome,
+        access_key_id: AccessKeyId,
+        at: int,
+        source: str,
+        user_agent: str,
+        service: str,
+        action: str,
+    ) -> None:
+        key = UsageKey(access_key_id, outcome, source, user_agent[:_LONGEST_AGENT], service, action)
+        self._add(key, at, at, 1)
+
+    def _add(self, key: UsageKey, first: int, last: int, count: int) -> None:
+        tally = self._pending.get(key)
+        if tally is None:
+            held = self._rows_of_key.get(key.access_key_id, 0)
+            if held >= ROWS_PER_KEY or len(self._pending) >= _MOST_PENDING:
+                key = key.folded()
+                tally = self._pending.get(key)
+            else:
+                self._rows_of_key[key.access_key_id] = held + 1
+        if tally is None:
+            self._pending[key] = _Tally(first, last, count)
+        else:
+            tally.first = min(tally.first, first)
+            tally.last = max(tally.last, last)
+            tally.count += count

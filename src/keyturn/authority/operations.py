@@ -1,0 +1,178 @@
+"""What an operation is: a plain function over typed values, and what it may change.
+
+Handlers register themselves here by service and name. Who calls them, whether they may, and what is
+written down about it are decided in `authority.authority`, in one place for all of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from keyturn.authority.authentication import Caller
+from keyturn.model.access_keys import AccountId
+from keyturn.store.interface import Reader, Transaction
+from keyturn.wire.faults import Fault, validation_error
+
+if TYPE_CHECKING:
+    from keyturn.authority.services import Services
+
+Result = dict[str, Any]
+Parameters = Mapping[str, Any]
+DEFAULT_PAGE: Final = 100
+"""Items a page when MaxItems is not given (IAM API, `MaxItems`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What is known of a request beside its parameters. Nothing here is secret."""
+
+    request_id: str
+    source_address: str
+    user_agent: str
+    service: str
+    region: str
+    is_secure: bool
+    invocation_id: str | None = None
+    """`amz-sdk-invocation-id`: the same for all tries of one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated call that reads."""
+
+    operation: str
+    caller: Caller
+    now: int
+    """Epoch milliseconds."""
+    facts: RequestFacts
+    services: Services
+    reader: Reader
+
+    @property
+    def account_id(self) -> AccountId:
+        return self.services.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCall(Call):
+    """One authenticated call that changes something, inside its transaction."""
+
+    tx: Transaction
+    notes: dict[str, str] = field(default_factory=dict)
+    """Goes into the audit record's `additionalEventData`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an action acts on: the ARN that policies match, and the words that a denial uses for it."""
+
+    arn: str
+    text: str
+
+
+ANYTHING: Final = Target("*", "*")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    service: str
+    name: str
+    act: Callable[..., Result]
+    target: Callable[[Call, Parameters], Target]
+    writes: bool
+    needs_permission: bool = True
+    is_urgent: Callable[[Parameters], bool] = lambda _parameters: False
+    """A revocation: it may use the space that is kept for a full disk."""
+    denial: Callable[[Call, Parameters], Fault] | None = None
+    """Overrides the words of a denial where AWS has its own."""
+
+    @property
+    def action(self) -> str:
+        return f"{self.service}:{self.name}"
+
+
+OPERATIONS: Final[dict[tuple[str, str], Operation]] = {}
+
+Handler = TypeVar("Handler", bound=Callable[..., Result])
+
+
+def anything(_call: Call, _parameters: Parameters) -> Target:
+    return ANYTHING
+
+
+def operation(
+    service: str,
+    name: str,
+    target: Callable[[Call, Parameters], Target] = anything,
+    *,
+    writes: bool = False,
+    **options: Any,
+) -> Callable[[Handler], Handler]:
+    """Register a handler. Options are the further fields of `Operation`."""
+
+    def register(act: Handler) -> Handler:
+        OPERATIONS[service, name] = Operation(service, name, act, target, writes, **options)
+        return act
+
+    return register
+
+
+T = TypeVar("T")
+
+
+def page(
+    call: Call,
+    marker: str | None,
+    max_items: int | None,
+    fetch: Callable[[str, int], Sequence[T]],
+    sort_key: Callable[[T], str],
+) -> tuple[Sequence[T], Result]:
+    """One page of a listing: its items, and `IsTruncated` (always) with `Marker` (only when there is more).
+
+    `fetch(after, limit)` gives items whose sort key lies behind `after`. A marker is opaque to clients and
+    holds the operation and the last sort key; one that we did not make is `Invalid Marker.`
+    """
+    size = max_items or DEFAULT_PAGE
+    items = fetch(_after(call, marker), size + 1)
+    if len(items) <= size:
+        return items, {"IsTruncated": False}
+    items = items[:size]
+    text = json.dumps([call.operation, sort_key(items[-1])], separators=(",", ":"))
+    return items, {
+        "IsTruncated": True,
+        "Marker": base64.urlsafe_b64encode(text.encode()).decode("ascii"),
+    }
+
+
+def page_of(
+    call: Call,
+    marker: str | None,
+    max_items: int | None,
+    items: Sequence[T],
+    sort_key: Callable[[T], str],
+) -> tuple[Sequence[T], Result]:
+    """`page` over a listing that is small enough to have been read whole. Sorts by the key."""
+    ordered = sorted(items, key=sort_key)
+
+    def behind(after: str, limit: int) -> Sequence[T]:
+        return [item for item in ordered if sort_key(item) > after][:limit]
+
+    return page(call, marker, max_items, behind, sort_key)
+
+
+def _after(call: Call, marker: str | None) -> str:
+    if marker is None:
+        return ""
+    try:
+        name, after = json.loads(base64.urlsafe_b64decode(marker.encode("ascii")))
+        if name == call.operation and isinstance(after, str):
+            after.encode()  # JSON can hold half a surrogate pair, which no database takes
+            return after
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        pass
+    raise validation_error("Invalid Marker.")

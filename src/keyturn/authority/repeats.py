@@ -1,0 +1,32 @@
+"""Which new keys may still be answered again to a client whose first reply was cut.
+
+A key may be answered again for a minute, and only while it has never signed: from its first use on, its
+secret is known to have arrived.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keyturn.model.access_keys import AccessKeyId
+
+WINDOW_MS: Final = 60_000
+
+
+class Repeats:
+    """Keys made in the last minute that have not signed. Touched by the event loop, asked by the writer."""
+
+    def __init__(self) -> None:
+        self._unused: dict[AccessKeyId, int] = {}
+
+    def note_created(self, access_key_id: AccessKeyId, now: int) -> None:
+        for key in [key for key, made in self._unused.items() if made < now - WINDOW_MS][:16]:
+            self._unused.pop(key, None)
+        self._unused[access_key_id] = now
+
+    def note_used(self, access_key_id: AccessKeyId) -> None:
+        self._unused.pop(access_key_id, None)
+
+    def may_repeat(self, access_key_id: AccessKeyId, now: int) -> bool:
+        made = self._unused.get(access_key_id)
+        return made is not None and made >= now - WINDOW_MS

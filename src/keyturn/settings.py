@@ -1,0 +1,272 @@
+"""What somebody may choose, and where things lie: flag, then KEYTURN_* variable, then keyturn.toml, then default.
+
+Paths follow the XDG base directory specification. A service without a home has its data in /var/lib and its
+key in /etc. Reading files here means reading keyturn.toml; everything else is only named.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from keyturn.model.access_keys import AccountId, parse_account_id
+from keyturn.model.errors import KeyturnError
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 4590
+OFFERED_SERVICES: Final = ("iam", "sts")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """Where the master key is looked for. A path that somebody named is never created."""
+
+    path: Path
+    is_explicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """The directories of one installation."""
+
+    config: Path
+    data: Path
+    state: Path
+    system: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Locations:
+        home = environment.get("HOME", "")
+        has_home = home.startswith("/") and home not in {"/", "/nonexistent"}
+
+        def base(variable: str, below_home: str, without_home: str) -> Path:
+            value = environment.get(variable, "")
+            if value.startswith("/"):
+                return Path(value) / "keyturn"
+            return Path(home) / below_home / "keyturn" if has_home else Path(without_home)
+
+        return cls(
+            config=base("XDG_CONFIG_HOME", ".config", "/etc/keyturn"),
+            data=base("XDG_DATA_HOME", ".local/share", "/var/lib/keyturn"),
+            state=base("XDG_STATE_HOME", ".local/state", "/var/lib/keyturn-mark"),
+            system=Path("/etc/keyturn"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One data directory and the files that belong to it."""
+
+    data_dir: Path
+    locations: Locations
+    named_key_file: Path | None
+    named_mark_file: Path | None
+    credentials_directory: Path | None
+    """systemd's `$CREDENTIALS_DIRECTORY`."""
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "authority.sqlite"
+
+    @property
+    def usage_database(self) -> Path:
+        return self.data_dir / "usage.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        return self.data_dir / "serve.lock"
+
+    @property
+    def endpoint_file(self) -> Path:
+        """Where the last `serve` listened: one line, a URL."""
+        return self.data_dir / "endpoint"
+
+    def credentials_file(self, instance_id: str) -> Path:
+        return self.locations.config / f"{instance_id}.credentials"
+
+    def mark_file(self, instance_id: str) -> Path:
+        return self.named_mark_file or self.locations.state / f"{instance_id}.mark"
+
+    def key_file(self, instance_id: str) -> KeyFile:
+        if self.named_key_file is not None:
+            return KeyFile(self.named_key_file, is_explicit=True)
+        if self.credentials_directory is not None:
+            loaded = self.credentials_directory / "keyturn.key"
+            if loaded.exists():
+                return KeyFile(loaded, is_explicit=True)
+        name = f"{instance_id}.key"
+        of_system = self.locations.system / name
+        if of_system.exists():
+            return KeyFile(of_system, is_explicit=False)
+        return KeyFile(self.locations.config / name, is_explicit=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    place: Place
+    host: str
+    port: int
+    account_id: AccountId | None
+    services: tuple[str, ...]
+    regions: tuple[str, ...]
+    """Empty: every region of the partition."""
+    tls_cert: Path | None
+    tls_key: Path | None
+    behind_proxy: tuple[str, ...]
+    accept_rollback: bool
+
+
+class Choices:
+    """Looks a setting up by its name, in the order of who speaks last."""
+
+    def __init__(self, flags: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        self._flags = flags
+        self._environment = environment
+        self._file, self._table = _read_toml(flags, environment)
+
+    def text(self, name: str) -> str | None:
+        value = self._flags.get(name)
+        if value is not None:
+            return str(value)
+        value = self._environment.get(f"KEYTURN_{name.upper()}")
+        if value:
+            return value
+        value = self._table.get(name)
+        return None if value is None else ",".join(value) if isinstance(value, list) else str(value)
+
+    def path(self, name: str) -> Path | None:
+        text = self.text(name)
+        return None if text is None else Path(text).expanduser().absolute()
+
+    def parsed(self, name: str, parse: Callable[[str], Any], wanted: str) -> Any:
+        text = self.text(name)
+        if text is None:
+            return None
+        value = parse(text)
+        if value is None:
+            raise KeyturnError(f"{name.replace('_', '-')} is {wanted}, not '{text}'", self._where(name))
+        return value
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word.strip() for word in (self.text(name) or "").split(",") if word.strip())
+
+    def _where(self, name: str) -> str:
+        if self._flags.get(name) is not None:
+            return f"it was given as --{name.replace('_', '-')}"
+        if self._environment.get(f"KEYTURN_{name.upper()}"):
+            return f"it was given in the environment as KEYTURN_{name.upper()}"
+        return f"it stands in {self._file}"
+
+
+_SERVE_KEYS: Final = {
+    "data_dir",
+    "key_file",
+    "mark_file",
+    "host",
+    "port",
+    "account_id",
+    "services",
+    "regions",
+    "tls_cert",
+    "tls_key",
+    "behind_proxy",
+}
+
+
+def _read_toml(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Path, Mapping[str, Any]]:
+    named = flags.get("config") or environment.get("KEYTURN_CONFIG")
+    path = Path(named) if named else Locations.of(environment).config / "keyturn.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if named:
+            raise KeyturnError(f"there is no configuration file {path}") from None
+        return path, {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyturnError(f"can't read the configuration file {path}: {error}") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise KeyturnError(f"{path} is not TOML: {error}") from error
+    for table, keys in content.items():
+        if table != "serve" or not isinstance(keys, dict):
+            raise KeyturnError(f"{path}, line {_line(text, table)}: there is no table or key '{table}' here")
+        for key, value in keys.items():
+            if key not in _SERVE_KEYS:
+                raise KeyturnError(
+                    f"{path}, line {_line(text, key)}: [serve] has no setting '{key}'",
+                    f"the settings are {', '.join(sorted(_SERVE_KEYS))}",
+                )
+            if not isinstance(value, str | int | list) or isinstance(value, bool):
+                raise KeyturnError(f"{path}, line {_line(text, key)}: '{key}' is a text, a number or a list")
+    return path, content.get("serve", {})
+
+
+def _line(text: str, word: str) -> int:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip().strip('["').startswith(word):
+            return number
+    return 1
+
+
+def place(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Place:
+    """Where the data of this command lies."""
+    environment = os.environ if environment is None else environment
+    return _place(Choices(flags, environment), environment)
+
+
+def _place(choices: Choices, environment: Mapping[str, str]) -> Place:
+    locations = Locations.of(environment)
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    data_dir = choices.path("data_dir") or locations.data
+    mark_file = choices.path("mark_file")
+    if mark_file is not None and data_dir in mark_file.parents:
+        raise KeyturnError(
+            f"the mark file {mark_file} lies inside the data directory: it would be restored with it",
+            "name a path outside it",
+        )
+    return Place(
+        data_dir=data_dir,
+        locations=locations,
+        named_key_file=choices.path("key_file"),
+        named_mark_file=mark_file,
+        credentials_directory=Path(credentials) if credentials else None,
+    )
+
+
+def serve_settings(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> ServeSettings:
+    """All that `keyturn serve` needs. KeyturnError names the setting that is wrong and where it stands."""
+    environment = os.environ if environment is None else environment
+    choices = Choices(flags, environment)
+    services = choices.words("services") or OFFERED_SERVICES
+    _check_words("services", services, OFFERED_SERVICES)
+    tls_cert, tls_key = choices.path("tls_cert"), choices.path("tls_key")
+    if (tls_cert is None) != (tls_key is None):
+        raise KeyturnError("TLS needs both a certificate and its key", "give --tls-cert and --tls-key")
+    port = choices.parsed("port", _port, "a number from 0 to 65535")
+    return ServeSettings(
+        place=_place(choices, environment),
+        host=choices.text("host") or DEFAULT_HOST,
+        port=DEFAULT_PORT if port is None else port,
+        account_id=choices.parsed("account_id", parse_account_id, "12 digits, not all of them 0"),
+        services=services,
+        regions=choices.words("regions"),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        behind_proxy=choices.words("behind_proxy"),
+        accept_rollback=bool(flags.get("accept_rollback")),
+    )
+
+
+def _port(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536 else None
+
+
+def _check_words(name: str, words: Sequence[str], known: Sequence[str]) -> None:
+    for word in words:
+        if word not in known:
+            raise KeyturnError(f"there is no '{word}' among the {name}", f"choose of: {', '.join(known)}")

@@ -1,0 +1,401 @@
+"""The one place where rooms meet: opens the store, hands everything its clock and its randomness, starts the server.
+
+Dull on purpose: decisions stand where they belong, here they are only plugged together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from keyturn.authority import access_keys, account, groups, policies, users
+from keyturn.authority.audit import AuditTrail, Verdict, verify_trail
+from keyturn.authority.authentication import Authentication
+from keyturn.authority.authority import Authority
+from keyturn.authority.authorization import Authorization
+from keyturn.authority.instance import (
+    Credentials,
+    check_mark,
+    check_master_key,
+    ensure_administrator,
+    ensure_instance,
+    make_private_directory,
+    open_master_key,
+    read_credentials,
+    recover_administrator,
+)
+from keyturn.authority.last_used import UsageRecorder
+from keyturn.authority.mark import MarkFile
+from keyturn.authority.repeats import WINDOW_MS, Repeats
+from keyturn.authority.services import Services
+from keyturn.authority.storage import access_keys as key_rows
+from keyturn.authority.storage import audit_trail as audit_rows
+from keyturn.authority.storage import instance as instance_rows
+from keyturn.authority.storage import usage as usage_rows
+from keyturn.authority.storage.access_keys import IssuedId
+from keyturn.authority.storage.audit_trail import AuditHead
+from keyturn.authority.storage.instance import Instance
+from keyturn.authority.storage.usage import LastUse, Unproved, UsageRow
+from keyturn.http.app import About, App
+from keyturn.http.forwarded import ForwardedFrom, networks
+from keyturn.http.server import check_exposure, run_server
+from keyturn.model.access_keys import AccessKeyId, AccountId
+from keyturn.model.clock import Clock, SystemClock
+from keyturn.model.errors import KeyturnError, StoreUnavailableError
+from keyturn.model.secrets import Secret
+from keyturn.settings import Place, ServeSettings
+from keyturn.sigv4.rules import IAM, STS
+from keyturn.sigv4.verification import Verifier
+from keyturn.store.exclusive_lock import ExclusiveLock
+from keyturn.store.interface import Reader
+from keyturn.store.migrations import migrate, require_current
+from keyturn.store.sealing import Purpose, Sealer, read_master_key
+from keyturn.store.sqlite import SqliteStore, open_read_only
+from keyturn.store.sqlite_backup import backup
+from keyturn.wire.contracts import ServiceContract
+
+_log = logging.getLogger("keyturn")
+_ROOM: Final = "authority"
+_USAGE_ROOM: Final = "usage"
+_MIGRATIONS: Final = files("keyturn.authority.storage") / "migrations"
+_USAGE_MIGRATIONS: Final = files("keyturn.authority.storage") / "usage_migrations"
+_RULES: Final = {"iam": IAM, "sts": STS}
+_HOUSEKEEPING_SECONDS: Final = 0.5
+"""How far usage and mark may lag: within the second that is promised."""
+_MOST_KEYS: Final = 100_000
+_USAGE_RESERVE: Final = 256 * 1024
+"""Enough to open the file on a full disk."""
+REGISTERED: Final = (access_keys, account, groups, policies, users)
+"""Importing these registers their operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An authority ready to serve, and what keeps its house."""
+
+    authority: Authority
+    instance: Instance
+    store: SqliteStore
+    usage_store: SqliteStore
+    mark: MarkFile
+
+
+# Opening
+
+
+@lru_cache
+def load_contracts(services: tuple[str, ...]) -> Mapping[str, ServiceContract]:
+    """The Query-protocol contracts of botocore's own service models."""
+    loader = Loader()
+    contracts = {}
+    for service in services:
+        model = ServiceModel(loader.load_service_model(service, "service-2"), service_name=service)
+        contracts[service] = ServiceContract.from_model(model)
+    return contracts
+
+
+@lru_cache
+def known_regions() -> frozenset[str]:
+    """Every region of the `aws` partition, as botocore knows them."""
+    for partition in Loader().load_data("endpoints")["partitions"]:
+        if partition["partition"] == "aws":
+            return frozenset(partition["regions"])
+    raise LookupError("botocore's endpoints have no partition 'aws'")
+
+
+@asynccontextmanager
+async def opened_store(
+    place: Place, clock: Clock, random_bytes: Callable[[int], bytes], account_id: AccountId | None
+) -> AsyncIterator[tuple[SqliteStore, Instance, Sealer]]:
+    """The store with its instance and master key, for the only writer. The lock is freed even by kill -9."""
+    make_private_directory(place.data_dir)
+    with ExclusiveLock(place.lock):
+        migrate(place.database, room=_ROOM, directory=_MIGRATIONS)
+        store = SqliteStore(place.database, clock=clock)
+        try:
+            instance = await ensure_instance(store, clock.now_ms(), random_bytes, account_id)
+            key_file = place.key_file(instance.instance_id)
+            sealer = await open_master_key(store, instance, key_file, place.data_dir, random_bytes)
+            yield store, instance, sealer
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def opened_authority(
+    settings: ServeSettings,
+    *,
+    clock: Clock | None = None,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> AsyncIterator[Opened]:
+    """The whole authority without its server. On the way out, usage and mark are written."""
+    clock = clock or SystemClock()
+    place = settings.place
+    async with opened_store(place, clock, random_bytes, settings.account_id) as (store, instance, sealer):
+        migrate(place.usage_database, room=_USAGE_ROOM, directory=_USAGE_MIGRATIONS)
+        audit = AuditTrail(sealer, instance.account_id)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, sealer)
+        await check_mark(
+            store,
+            instance,
+            mark,
+            audit,
+            clock.now_ms(),
+            random_bytes,
+            accept_rollback=settings.accept_rollback,
+        )
+        credentials_file = place.credentials_file(instance.instance_id)
+        await ensure_administrator(
+            store, instance, sealer, audit, credentials_file, clock.now_ms(), random_bytes
+        )
+        usage_store = SqliteStore(place.usage_database, clock=clock, reserve_bytes=_USAGE_RESERVE)
+        try:
+            opened = _assembled(
+                settings, store, usage_store, instance, sealer, audit, mark, clock, random_bytes
+            )
+            try:
+                yield opened
+            finally:
+                await keep_house(opened)
+        finally:
+            await usage_store.close()
+
+
+def _assembled(
+    settings: ServeSettings,
+    store: SqliteStore,
+    usage_store: SqliteStore,
+    instance: Instance,
+    sealer: Sealer,
+    audit: AuditTrail,
+    mark: MarkFile,
+    clock: Clock,
+    random_bytes: Callable[[int], bytes],
+) -> Opened:
+    verifier = Verifier(
+        services={service: _RULES[service] for service in settings.services},
+        regions=frozenset(settings.regions) or known_regions(),
+        max_keys=_MOST_KEYS,
+        decoy=_decoy(sealer, instance.account_id, random_bytes),
+    )
+    authentication = Authentication(store, verifier, sealer)
+    services = Services(
+        account_id=instance.account_id,
+        sealer=sealer,
+        random_bytes=random_bytes,
+        usage=UsageRecorder(usage_store),
+        repeats=_repeats(store, usage_store, clock.now_ms()),
+        authorization=Authorization(),
+        forget_key=authentication.forget_key,
+        forget_user=authentication.forget_user,
+    )
+    authority = Authority(store, clock, authentication, services, audit)
+    return Opened(authority, instance, store, usage_store, mark)
+
+
+def _decoy(
+    sealer: Sealer, account_id: AccountId, random_bytes: Callable[[int], bytes]
+) -> Callable[[], Secret]:
+    """A sealed secret of no key: opening it makes an unknown key cost what a known one costs."""
+    secret = Secret(random_bytes(20).hex().encode())
+    sealed = sealer.seal(secret, purpose=Purpose.ACCESS_KEY, account_id=account_id, owner="-", name="-")
+    return lambda: sealer.unseal(
+        sealed, purpose=Purpose.ACCESS_KEY, account_id=account_id, owner="-", name="-"
+    )
+
+
+def _repeats(store: SqliteStore, usage_store: SqliteStore, now: int) -> Repeats:
+    """What may still be repeated after a restart: made in the last minute and never seen to sign."""
+    repeats = Repeats()
+    with store.read() as reader:
+        made = key_rows.creations_since(reader, now - WINDOW_MS)
+    with usage_store.read() as reader:
+        for access_key_id, created_at in made:
+            if usage_rows.last_use(reader, access_key_id) is None:
+                repeats.note_created(access_key_id, created_at)
+    return repeats
+
+
+# Serving
+
+
+async def serve(
+    settings: ServeSettings,
+    *,
+    stop: asyncio.Event,
+    on_listening: Callable[[str, Opened], None],
+    clock: Clock | None = None,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> None:
+    """Serve until `stop` is set; then drain, write usage and mark, and close. `on_listening` gets the URL."""
+    proxies = networks(settings.behind_proxy)
+    check_exposure(settings.host, tls=settings.tls_cert is not None, behind_proxy=proxies)
+    async with opened_authority(settings, clock=clock, random_bytes=random_bytes) as opened:
+        contracts = load_contracts(settings.services)
+        app = App(opened.authority, contracts, About(version=version("keyturn")), ForwardedFrom(proxies))
+        housekeeping = asyncio.create_task(_housekeeping(opened))
+
+        def listening(host: str, port: int) -> None:
+            scheme = "http" if settings.tls_cert is None else "https"
+            url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+            _write_endpoint(settings.place.endpoint_file, url)
+            on_listening(url, opened)
+
+        try:
+            await run_server(
+                app,
+                host=settings.host,
+                port=settings.port,
+                tls_cert=settings.tls_cert,
+                tls_key=settings.tls_key,
+                on_listening=listening,
+                stop=stop,
+            )
+        finally:
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
+
+
+async def _housekeeping(opened: Opened) -> None:
+    never = asyncio.Event()
+    while True:
+        try:
+            await asyncio.wait_for(never.wait(), _HOUSEKEEPING_SECONDS)
+        except TimeoutError:
+            await keep_house(opened)
+
+
+async def keep_house(opened: Opened) -> None:
+    """Write the usage records and the mark. What can't be written now is kept for the next time."""
+    try:
+        await opened.authority.services.usage.flush()
+    except StoreUnavailableError as unavailable:
+        _log.warning("usage records wait in memory: %s", unavailable)
+    with opened.store.read() as reader:
+        head = audit_rows.audit_head(reader)
+    try:
+        opened.mark.write(head)
+    except OSError as error:
+        _log.warning("the mark file %s can't be written: %s", opened.mark.path, error.strerror)
+
+
+def _write_endpoint(path: Path, url: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(url + "\n")
+    temporary.replace(path)
+
+
+# Beside a running server, or in its place
+
+
+async def recover(place: Place, replace: str | None) -> tuple[AccessKeyId, Path]:
+    """With the server stopped: a new administrator key, and the file that holds it."""
+    clock = SystemClock()
+    if not place.database.exists():
+        raise _no_database(place)
+    async with opened_store(place, clock, os.urandom, None) as (store, instance, sealer):
+        audit = AuditTrail(sealer, instance.account_id)
+        credentials_file = place.credentials_file(instance.instance_id)
+        access_key_id = await recover_administrator(
+            store, instance, sealer, audit, credentials_file, clock.now_ms(), os.urandom, replace
+        )
+        return access_key_id, credentials_file
+
+
+def _no_database(place: Place) -> KeyturnError:
+    return KeyturnError(
+        f"there is no authority in {place.data_dir}",
+        "start one with `keyturn serve`, or name its directory with --data-dir",
+    )
+
+
+@contextmanager
+def _reading(place: Place) -> Iterator[tuple[Reader, Instance]]:
+    if not place.database.exists():
+        raise _no_database(place)
+    with open_read_only(place.database) as reader:
+        require_current(reader, room=_ROOM, directory=_MIGRATIONS)
+        instance = instance_rows.instance(reader)
+        if instance is None or not instance.is_ready:
+            raise KeyturnError(
+                f"the authority in {place.data_dir} was never started to the end", "run `keyturn serve`"
+            )
+        yield reader, instance
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a client needs to reach the authority of a place as its administrator."""
+
+    endpoint_url: str
+    credentials: Credentials
+    account_id: AccountId
+
+
+def reach(place: Place) -> Reach:
+    with _reading(place) as (_reader, instance):
+        credentials = read_credentials(place.credentials_file(instance.instance_id))
+        account_id = instance.account_id
+    try:
+        endpoint_url = place.endpoint_file.read_text().strip()
+    except FileNotFoundError:
+        raise KeyturnError(
+            f"the authority in {place.data_dir} has never listened", "run `keyturn serve`"
+        ) from None
+    return Reach(endpoint_url, credentials, account_id)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    issued: IssuedId
+    last_used: LastUse | None
+    rows: list[UsageRow]
+    unproved: Unproved | None
+
+
+def usage_of(place: Place, access_key_id: str) -> KeyUsage:
+    """Who used a key, read beside the running server; at most a second behind."""
+    with _reading(place) as (reader, _instance):
+        issued = key_rows.issued_id(reader, access_key_id)
+    if issued is None:
+        raise KeyturnError(
+            f"no key {access_key_id} was ever issued here", "list the keys with `keyturn key list`"
+        )
+    with open_read_only(place.usage_database) as reader:
+        return KeyUsage(
+            issued,
+            usage_rows.last_use(reader, issued.access_key_id),
+            usage_rows.usage_of(reader, access_key_id),
+            usage_rows.unproved_of(reader, access_key_id),
+        )
+
+
+def verify_audit(place: Place, progress: Callable[[int, int], None]) -> tuple[Verdict, AuditHead | None]:
+    """Walk the chain over one snapshot, beside a running server."""
+    # The mark first: the trail may grow while we look, a mark read later could be ahead of the snapshot.
+    with _reading(place) as (_reader, instance):
+        path = place.key_file(instance.instance_id).path
+        sealer = check_master_key(instance, read_master_key(path), path, os.urandom)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, sealer).read()
+    with _reading(place) as (reader, _instance):
+        return verify_trail(reader, sealer, mark, progress), mark
+
+
+def back_up(place: Place, target: Path, progress: Callable[[int, int], None]) -> None:
+    """A copy of the database with its sealed rows; never the key file, the credentials or the mark."""
+    with _reading(place):
+        backup(place.database, target, progress)
