@@ -65,14 +65,14 @@ test-faults: .venv/.test-installed .venv-aws/.installed
 	KEYTURN_FAULTS=long $(V)/python -m pytest -m faults --timeout 7200
 
 clients: .venv/.installed
-	tools/fetch_clients
+	$(V)/python tools/fetch_clients.py
 
 benchmarks: .venv/.test-installed .venv-benchmarks/.installed
 	$(V)/python benchmarks/run_all.py
 
 # Needs `uv` on the PATH; it writes no index address into the files.
 lock:
-	for f in runtime test aws-cli benchmarks generate; do \
+	for f in runtime test aws-cli boto3-1.28 boto3-1.34 benchmarks generate; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command 'make lock' requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 	uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
