@@ -1,0 +1,76 @@
+"""The reference tells what the program is: a command, setting, operation or page that is missing fails here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from botocore import xform_name
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from keyturn import settings
+from keyturn.authority.operations import OPERATIONS
+from keyturn.policy.actions import ACTIONS
+from keyturn.wiring import REGISTERED
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+sys.path.append(str(ROOT / "tools"))
+
+
+@pytest.mark.parametrize("page", ["commands", "api"])
+def test_the_generated_reference_is_what_the_program_says(page: str) -> None:
+    import generate_reference
+
+    told = (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    assert told == getattr(generate_reference, page)(), "run: .venv/bin/python tools/generate_reference.py"
+
+
+def test_every_command_has_examples_in_its_help() -> None:
+    import generate_reference
+
+    from keyturn.cli.main import parser_for
+
+    for parser in generate_reference.parsers(parser_for(None)):
+        assert "example" in (parser.epilog or ""), f"{parser.prog} has no examples"
+
+
+def test_every_setting_stands_in_the_reference() -> None:
+    text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    for name in settings._SERVE_KEYS:
+        assert f"| `--{name.replace('_', '-')}` | `KEYTURN_{name.upper()}` | `{name}` |" in text
+
+
+def test_no_link_between_the_pages_is_broken() -> None:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_every_decision_stands_in_the_list_of_decisions() -> None:
+    listed = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")
+    for page in DOCS.glob("adr/0*.md"):
+        assert f"({page.name})" in listed
+
+
+def test_every_handler_takes_exactly_what_the_service_model_says() -> None:
+    assert REGISTERED
+    loader = Loader()
+    models = {
+        service: ServiceModel(loader.load_service_model(service, "service-2"), service_name=service)
+        for service in ("iam", "sts")
+    }
+    for (service, name), operation in OPERATIONS.items():
+        shape = models[service].operation_model(name).input_shape
+        members = {xform_name(member) for member in shape.members} if shape else set()
+        parameters = set(inspect.signature(operation.act).parameters) - {"call", "_call"}
+        assert parameters == members, f"{service}:{name}"
+
+
+def test_every_operation_stands_in_the_action_table() -> None:
+    for service, name in OPERATIONS:
+        assert f"{service}:{name}" in ACTIONS
