@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -155,7 +155,8 @@ def living_authority(home: Path, clock: HeldClock | None = None, **flags: Any) -
         if found:
             found[0].close_clients()
         for stop_it in stopping:
-            stop_it()
+            with suppress(RuntimeError):  # a start that failed has closed its loop
+                stop_it()
         thread.join(60)
     if failed:
         raise failed[0]

@@ -7,6 +7,7 @@ key in /etc. Reading files here means reading keyturn.toml; everything else is o
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -201,16 +202,22 @@ def _read_toml(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tupl
                     f"{path}, line {_line(text, key)}: [serve] has no setting '{key}'",
                     f"the settings are {', '.join(sorted(_SERVE_KEYS))}",
                 )
-            if not isinstance(value, str | int | list) or isinstance(value, bool):
-                raise KeyturnError(f"{path}, line {_line(text, key)}: '{key}' is a text, a number or a list")
+            words = value if isinstance(value, list) else []
+            if (
+                not isinstance(value, str | int | list)
+                or isinstance(value, bool)
+                or not all(isinstance(word, str) for word in words)
+            ):
+                raise KeyturnError(
+                    f"{path}, line {_line(text, key)}: '{key}' is a text, a number or a list of texts"
+                )
     return path, content.get("serve", {})
 
 
 def _line(text: str, word: str) -> int:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip().strip('["').startswith(word):
-            return number
-    return 1
+    """Where a key or a table of this name begins, as people write it."""
+    begins = re.compile(rf"""\s*[\["'\s]*(serve\s*\.\s*["']?)?{re.escape(word)}["'\s]*[\]=.]""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if begins.match(line)), 1)
 
 
 def place(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Place:

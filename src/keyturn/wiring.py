@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -27,6 +27,7 @@ from keyturn.authority.authority import Authority
 from keyturn.authority.authorization import Authorization
 from keyturn.authority.instance import (
     Credentials,
+    agrees_with_mark,
     check_mark,
     check_master_key,
     ensure_administrator,
@@ -90,6 +91,8 @@ class Opened:
     store: SqliteStore
     usage_store: SqliteStore
     mark: MarkFile
+    complaints: dict[str, str] = field(default_factory=dict)
+    """What can't be written for the moment, and why: each has been logged."""
 
 
 # Opening
@@ -282,21 +285,36 @@ async def keep_house(opened: Opened) -> None:
     try:
         await opened.authority.services.usage.flush()
     except StoreUnavailableError as unavailable:
-        _log.warning("usage records wait in memory: %s", unavailable)
-    with opened.store.read() as reader:
-        head = audit_rows.audit_head(reader)
+        _complain(opened, "usage records wait in memory", unavailable)
+    else:
+        opened.complaints.pop("usage records wait in memory", None)
     try:
+        with opened.store.read() as reader:
+            head = audit_rows.audit_head(reader)
         opened.mark.write(head)
-    except OSError as error:
-        _log.warning("the mark file %s can't be written: %s", opened.mark.path, error.strerror)
+    except (StoreUnavailableError, OSError) as unwritten:
+        _complain(opened, f"the mark file {opened.mark.path} can't be written", unwritten)
+    else:
+        opened.complaints.pop(f"the mark file {opened.mark.path} can't be written", None)
+
+
+def _complain(opened: Opened, what: str, why: Exception) -> None:
+    """Once, and not twice a second for as long as a disk is full; again when it had gone well in between."""
+    if opened.complaints.get(what) != str(why):
+        opened.complaints[what] = str(why)
+        _log.warning("%s: %s", what, why)
 
 
 def _write_endpoint(path: Path, url: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(url + "\n")
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(url + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        # On a full disk keys must still be revoked: the server goes on, `keyturn env` may be told an old address.
+        _log.warning("the endpoint file %s can't be written: %s", path, error.strerror)
 
 
 # Beside a running server, or in its place
@@ -310,9 +328,15 @@ async def recover(place: Place, replace: str | None) -> tuple[AccessKeyId, Path]
     async with opened_store(place, clock, os.urandom, None) as (store, instance, sealer):
         audit = AuditTrail(sealer, instance.account_id)
         credentials_file = place.credentials_file(instance.instance_id)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, sealer)
+        with store.read() as reader:
+            mark_follows = agrees_with_mark(reader, mark)
         access_key_id = await recover_administrator(
             store, instance, sealer, audit, credentials_file, clock.now_ms(), os.urandom, replace
         )
+        if mark_follows:  # of data that is older than its mark, `serve` decides
+            with store.read() as reader:
+                mark.write(audit_rows.audit_head(reader))
         return access_key_id, credentials_file
 
 

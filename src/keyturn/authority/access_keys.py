@@ -116,7 +116,7 @@ def create_access_key(call: WriteCall, *, user_name: str | None = None) -> Resul
         rows.note_creation(
             call.tx, call.account_id, request_hash, key.access_key_id, call.now, call.now - WINDOW_MS
         )
-        call.tx.after_commit(lambda: call.services.repeats.note_created(key.access_key_id, call.now))
+        call.services.repeats.note_created(key.access_key_id, call.now)
     return _created(user, key, new.secret)
 
 

@@ -29,6 +29,7 @@ from keyturn.wire.faults import Fault
 
 EVENT_VERSION: Final = "1.11"
 _BATCH: Final = 1000
+_MOST_FAULTS: Final = 20
 
 
 class AuditTrail:
@@ -128,7 +129,7 @@ class Link:
         link = self._keyed.copy()
         for part in (
             previous,
-            struct.pack(">QQ", record.sequence, record.event_time),
+            struct.pack(">qq", record.sequence, record.event_time),
             record.account_id.encode(),
             record.event_name.encode(),
             b"-" if record.user_name is None else b"+" + record.user_name.encode(),
@@ -189,9 +190,15 @@ def verify_trail(
     link = Link(sealer)
     head = rows.audit_head(reader)
     faults: list[str] = []
+    if rows.has_records_before_the_first(reader):
+        faults.append("there are records before the first: their numbers are below 1")
     previous, expected = b"", 1
-    while len(faults) < 20:
-        records = rows.records_after(reader, expected - 1, _BATCH)
+    while len(faults) < _MOST_FAULTS:
+        try:
+            records = rows.records_after(reader, expected - 1, _BATCH)
+        except UnicodeDecodeError:
+            faults.append(f"a record after {expected - 1} is no text any more: it was changed")
+            break
         if not records:
             break
         for record in records:
@@ -206,8 +213,14 @@ def verify_trail(
             previous, expected = record.chain, record.sequence + 1
         progress(expected - 1, head.sequence)
     last = expected - 1
-    if head.sequence != last or (head.chain != previous and head.sequence == last):
+    if len(faults) >= _MOST_FAULTS:
+        return Verdict(last, (*faults, "and there may be more: the rest was not looked at"))
+    if head.sequence != last:
         faults.append(f"the head says record {head.sequence}, the trail ends at record {last}")
+    elif head.chain != previous:
+        faults.append("the head is not linked to the last record")
+    if head.revision < head.sequence:
+        faults.append(f"the head says revision {head.revision}, with {head.sequence} records")
     if mark is not None and last < mark.sequence:
         faults.append(f"the tail is cut: the mark file remembers record {mark.sequence}, the last is {last}")
     if mark is not None and head.revision < mark.revision:

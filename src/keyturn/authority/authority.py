@@ -86,5 +86,8 @@ class Authority:
                 outcome = operation.act(call, **parameters)
         except Fault as refused:
             outcome = refused
+        if isinstance(outcome, Fault) and self.store.is_low_on_space:
+            # The reserve is for revocations that happen, not for the record of those that do not.
+            return outcome
         self._audit.append_call(call, operation, parameters, outcome)
         return outcome

@@ -40,12 +40,15 @@ class Authorization:
         policies = (
             _policies_of(call.reader, user.user_id) if writing else self._cached(call.reader, user.user_id)
         )
-        target = operation.target(call, parameters)
-        decision = _decided(operation, target.arn, {"aws:username": user.name}, policies)
-        if not decision.allowed:
-            if operation.denial is not None:
-                raise operation.denial(call, parameters)
-            raise access_denied(denial_message(user.arn, operation.action, target.text, decision))
+        for target_of in (operation.target, operation.further_target):
+            if target_of is None:
+                continue
+            target = target_of(call, parameters)
+            decision = _decided(operation, target.arn, {"aws:username": user.name}, policies)
+            if not decision.allowed:
+                if operation.denial is not None:
+                    raise operation.denial(call, parameters)
+                raise access_denied(denial_message(user.arn, operation.action, target.text, decision))
 
     def policies_changed(self, tx: Transaction) -> None:
         """To be called by every change of a policy, an attachment or a membership."""

@@ -32,6 +32,15 @@ def the_group(call: Call, parameters: Parameters) -> Target:
     return Target(arn, f"group {group.name if group else name}")
 
 
+def _the_renamed_group(call: Call, parameters: Parameters) -> Target:
+    """A rename needs permission on what the group becomes, too (IAM API, UpdateGroup, "Note")."""
+    name = parameters["group_name"]
+    group = rows.group_by_name(call.reader, call.account_id, name)
+    path = parameters.get("new_path") or (group.path if group else "/")
+    new_name = parameters.get("new_group_name") or (group.name if group else name)
+    return Target(group_arn(call.account_id, path, new_name), f"group {new_name}")
+
+
 def _the_new_group(call: Call, parameters: Parameters) -> Target:
     arn = group_arn(call.account_id, parameters.get("path") or "/", parameters["group_name"])
     return Target(arn, arn)
@@ -107,7 +116,7 @@ def list_groups_for_user(
     return {"Groups": [_described(group) for group in groups], **end}
 
 
-@operation("iam", "UpdateGroup", the_group, writes=True)
+@operation("iam", "UpdateGroup", the_group, writes=True, further_target=_the_renamed_group)
 def update_group(
     call: WriteCall, *, group_name: str, new_path: str | None = None, new_group_name: str | None = None
 ) -> Result:

@@ -6,6 +6,7 @@ whose master key is missing or wrong is refused, and a new key is never made for
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from keyturn.authority.storage import audit_trail
 from keyturn.authority.storage import instance as rows
 from keyturn.authority.storage import policies as policy_rows
 from keyturn.authority.storage import users as user_rows
+from keyturn.authority.storage.audit_trail import AuditHead
 from keyturn.authority.storage.instance import Instance
 from keyturn.model.access_keys import (
     AccessKeyId,
@@ -29,12 +31,17 @@ from keyturn.model.access_keys import (
     NewAccessKey,
     parse_access_key_id,
 )
-from keyturn.model.errors import KeyturnError
+from keyturn.model.errors import KeyturnError, StoreUnavailableError
 from keyturn.model.principals import User, UserId
 from keyturn.model.secrets import Secret
 from keyturn.settings import KeyFile
 from keyturn.store.interface import Reader, Store, Transaction
-from keyturn.store.private_files import create_private_file, fsync_directory, read_private_file
+from keyturn.store.private_files import (
+    create_private_file,
+    fsync_directory,
+    read_private_file,
+    remove_unfinished,
+)
 from keyturn.store.sealing import (
     MasterKey,
     Sealer,
@@ -98,6 +105,8 @@ async def open_master_key(
             f"move it out: mv {path} ~/.config/keyturn/{instance.instance_id}.key",
         )
     if instance.kek_id is None:
+        if not key_file.is_explicit:
+            remove_unfinished(path)
         master = _first_key(path, random_bytes, is_explicit=key_file.is_explicit)
         sealer = Sealer(master, random_bytes=random_bytes)
         await store.write(lambda tx: rows.set_master_key(tx, sealer.kek_id, sealer.key_check()))
@@ -137,8 +146,11 @@ def _first_key(path: Path, random_bytes: RandomBytes, *, is_explicit: bool) -> M
 
 
 def make_private_directory(path: Path) -> None:
+    """Make it 0700, also where an empty one of ours waits. One that holds something is left as it is."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_uid == os.geteuid() and not any(path.iterdir()):
+            path.chmod(0o700)
     except OSError as error:
         raise KeyturnError(f"can't make the directory {path}: {error.strerror}") from error
 
@@ -157,7 +169,7 @@ async def check_mark(
     with store.read() as reader:
         head = audit_trail.audit_head(reader)
         if not instance.is_ready:
-            mark_file.write(head)
+            _write_first_mark(mark_file, head)
             return
         fault = None if accept_rollback else _rollback(reader, mark_file)
     if fault is not None:
@@ -170,7 +182,26 @@ async def check_mark(
         await store.write(lambda tx: audit.append_event(tx, "AcceptRollback", now, random_bytes))
         with store.read() as reader:
             head = audit_trail.audit_head(reader)
-    mark_file.write(head)
+        _write_first_mark(mark_file, head)
+
+
+def _write_first_mark(mark_file: MarkFile, head: AuditHead) -> None:
+    """Later ones may wait for room on the disk; without this one the next start would be refused."""
+    try:
+        mark_file.write(head)
+    except OSError as error:
+        raise KeyturnError(
+            f"can't write the mark file {mark_file.path}: {error.strerror}",
+            "name another path with --mark-file",
+        ) from error
+
+
+def agrees_with_mark(reader: Reader, mark_file: MarkFile) -> bool:
+    """Whether this data is as new as its mark, so that the mark may follow it."""
+    try:
+        return _rollback(reader, mark_file) is None
+    except KeyturnError:
+        return False
 
 
 def _rollback(reader: Reader, mark_file: MarkFile) -> str | None:
@@ -225,6 +256,8 @@ async def recover_administrator(
 
     With both slots taken, `replace` names the key that makes room.
     """
+    if not instance.is_ready:
+        raise KeyturnError("this authority was never started to the end", "run `keyturn serve`")
     _settle_pending(store, credentials_file)
 
     def create(tx: Transaction, new: NewAccessKey) -> None:
@@ -272,7 +305,7 @@ async def _with_credentials(
     create_private_file(pending, _credentials_text(instance, new))
     try:
         await store.write(lambda tx: create(tx, new), urgent=True)
-    except KeyturnError:
+    except (KeyturnError, StoreUnavailableError):
         pending.unlink(missing_ok=True)
         raise
     _publish(pending, credentials_file)
@@ -282,6 +315,7 @@ async def _with_credentials(
 def _settle_pending(store: Store, credentials_file: Path) -> None:
     """Finish or forget what a killed run left beside the credentials file."""
     pending = _pending(credentials_file)
+    remove_unfinished(pending)
     if not pending.exists():
         return
     with suppress(KeyturnError):

@@ -15,9 +15,11 @@ from typing import Final
 
 from keyturn.authority.storage.audit_trail import AuditHead
 from keyturn.model.errors import KeyturnError
+from keyturn.store.private_files import fsync_directory
 from keyturn.store.sealing import Purpose, Sealer
 
 _VERSION: Final = 1
+_LONGEST: Final = 4096
 
 
 class MarkFile:
@@ -32,16 +34,17 @@ class MarkFile:
     def read(self) -> AuditHead | None:
         """The mark, or None if there is no file. KeyturnError if the file is not one of ours."""
         try:
-            content = json.loads(self.path.read_bytes()[:4096])
+            with self.path.open("rb") as file:
+                content = json.loads(file.read(_LONGEST))
             head = AuditHead(
                 int(content["sequence"]), bytes.fromhex(content["chain"]), int(content["revision"])
             )
-            seal = str(content["seal"])
+            seal = str(content["seal"]).encode()
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, OSError) as cause:
+        except (ValueError, KeyError, TypeError, RecursionError, OSError) as cause:
             raise self._foreign() from cause
-        if not hmac.compare_digest(seal, self._seal(head)):
+        if not hmac.compare_digest(seal, self._seal(head).encode()):
             raise self._foreign()
         return head
 
@@ -58,13 +61,15 @@ class MarkFile:
             "seal": self._seal(head),
         }
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary = self.path.with_name(f".{self.path.name}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(json.dumps(content).encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
+        if self._written is None:
+            fsync_directory(self.path.parent)  # without its mark, the next start would be refused
         self._written = head
 
     def _seal(self, head: AuditHead) -> str:

@@ -11,7 +11,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from keyturn.authority.authentication import Caller
 from keyturn.model.access_keys import AccountId
@@ -27,9 +27,11 @@ DEFAULT_PAGE: Final = 100
 """Items a page when MaxItems is not given (IAM API, `MaxItems`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
-    """What is known of a request beside its parameters. Nothing here is secret."""
+class RequestFacts(NamedTuple):
+    """What is known of a request beside its parameters. Nothing here is secret.
+
+    A tuple, for one is made per request.
+    """
 
     request_id: str
     source_address: str
@@ -85,6 +87,8 @@ class Operation:
     act: Callable[..., Result]
     target: Callable[[Call, Parameters], Target]
     writes: bool
+    further_target: Callable[[Call, Parameters], Target] | None = None
+    """What else the caller must have permission on: what a rename makes of the target."""
     needs_permission: bool = True
     is_urgent: Callable[[Parameters], bool] = lambda _parameters: False
     """A revocation: it may use the space that is kept for a full disk."""
@@ -169,10 +173,10 @@ def _after(call: Call, marker: str | None) -> str:
     if marker is None:
         return ""
     try:
-        name, after = json.loads(base64.urlsafe_b64decode(marker.encode("ascii")))
-        if name == call.operation and isinstance(after, str):
-            after.encode()  # JSON can hold half a surrogate pair, which no database takes
-            return after
+        match json.loads(base64.urlsafe_b64decode(marker.encode("ascii"))):
+            case [call.operation, str(after)]:
+                after.encode()  # JSON can hold half a surrogate pair, which no database takes
+                return after
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass
     raise validation_error("Invalid Marker.")

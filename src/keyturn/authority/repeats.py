@@ -6,6 +6,7 @@ secret is known to have arrived.
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 from keyturn.model.access_keys import AccessKeyId
@@ -14,18 +15,26 @@ WINDOW_MS: Final = 60_000
 
 
 class Repeats:
-    """Keys made in the last minute that have not signed. Touched by the event loop, asked by the writer."""
+    """Keys made in the last minute that have not signed. The writer notes and asks, the event loop strikes out."""
 
     def __init__(self) -> None:
         self._unused: dict[AccessKeyId, int] = {}
+        self._lock = threading.Lock()
 
     def note_created(self, access_key_id: AccessKeyId, now: int) -> None:
-        for key in [key for key, made in self._unused.items() if made < now - WINDOW_MS][:16]:
-            self._unused.pop(key, None)
-        self._unused[access_key_id] = now
+        """To be called inside the transaction: a repeat may stand right behind the first try, in one commit.
+
+        A key whose commit is lost may be noted; nothing finds it, for its row is lost too.
+        """
+        with self._lock:
+            for key in [key for key, made in self._unused.items() if made < now - WINDOW_MS][:16]:
+                del self._unused[key]
+            self._unused[access_key_id] = now
 
     def note_used(self, access_key_id: AccessKeyId) -> None:
-        self._unused.pop(access_key_id, None)
+        if access_key_id in self._unused:
+            with self._lock:
+                self._unused.pop(access_key_id, None)
 
     def may_repeat(self, access_key_id: AccessKeyId, now: int) -> bool:
         made = self._unused.get(access_key_id)

@@ -60,6 +60,15 @@ def the_user(call: Call, parameters: Parameters) -> Target:
     return Target(arn, f"user {user.name if user else name}")
 
 
+def _the_renamed_user(call: Call, parameters: Parameters) -> Target:
+    """A rename needs permission on what the user becomes, too (IAM API, UpdateUser, "Note")."""
+    name = parameters["user_name"]
+    user = rows.user_by_name(call.reader, call.account_id, name)
+    path = parameters.get("new_path") or (user.path if user else "/")
+    new_name = parameters.get("new_user_name") or (user.name if user else name)
+    return Target(user_arn(call.account_id, path, new_name), f"user {new_name}")
+
+
 def _the_new_user(call: Call, parameters: Parameters) -> Target:
     arn = user_arn(call.account_id, parameters.get("path") or "/", parameters["user_name"])
     return Target(arn, arn)
@@ -131,7 +140,7 @@ def list_users(
     return {"Users": [described(user) for user in users], **end}
 
 
-@operation("iam", "UpdateUser", the_user, writes=True)
+@operation("iam", "UpdateUser", the_user, writes=True, further_target=_the_renamed_user)
 def update_user(
     call: WriteCall, *, user_name: str, new_path: str | None = None, new_user_name: str | None = None
 ) -> Result:

@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="issue a new administrator key",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     recover.set_defaults(run=run)
     add_place_options(recover, key=True, mark=True)

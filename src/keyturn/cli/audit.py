@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="walk the whole chain, beside a running server",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     verify.set_defaults(run=run)
     add_place_options(verify, key=True, mark=True)
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         terminal.result(f"fault: {fault}")
     if verdict.faults:
         terminal.fail(
-            f"the audit trail is not whole: {len(verdict.faults)} faults",
+            f"the audit trail is not whole: {len(verdict.faults)} fault{'s' * (len(verdict.faults) > 1)}",
             "keep this data as it is, and compare it with your backups",
         )
         return terminal.FOUND

@@ -11,8 +11,8 @@ from keyturn.cli.place_options import add_place_options
 _EXAMPLES = """examples:
   keyturn backup /backups/keyturn-$(date +%F).sqlite
 
-The copy opens only with the master key: back that up too, somewhere else. To restore, stop the server, put
-the copy in the data directory as authority.sqlite and start once with --accept-rollback.
+The copy opens only with the master key: back that up too, somewhere else. To restore, stop the server, move
+the data directory away, put the copy into a new one as authority.sqlite and start once with --accept-rollback.
 """
 
 

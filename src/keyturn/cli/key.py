@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="give a user a key, and write it to a file",
         epilog="example:\n  keyturn key create ci-deploy-bot --csv ci-deploy-bot.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     create.set_defaults(run=_create)
     create.add_argument("user", metavar="USER")
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keys with their ages and last use",
         epilog="example:\n  keyturn key list --output json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     listing.set_defaults(run=_list)
     listing.add_argument("user", metavar="USER", nargs="?")
@@ -70,16 +72,34 @@ def _create(options: argparse.Namespace) -> int:
 
     client = _client(options)
     path = Path(options.csv)
-    # The file first: a key whose secret can't be written down must not come to be.
-    with new_private_file(path) as temporary, _told(), temporary.open("w", encoding="utf-8") as file:
-        file.write("User Name,Access key ID,Secret access key\n")
-        file.flush()
-        key = client.create_access_key(UserName=options.user)["AccessKey"]
-        secret = Secret(key["SecretAccessKey"].encode())
-        file.write(f"{key['UserName']},{key['AccessKeyId']},{secret.reveal().decode()}\n")
+    access_key_id = None
+    try:
+        # The file first: a key whose secret can't be written down must not come to be.
+        with new_private_file(path) as temporary, _told(), temporary.open("w", encoding="utf-8") as file:
+            file.write("User Name,Access key ID,Secret access key\n")
+            file.flush()
+            key = client.create_access_key(UserName=options.user)["AccessKey"]
+            access_key_id = key["AccessKeyId"]
+            secret = Secret(key["SecretAccessKey"].encode())
+            file.write(f"{key['UserName']},{access_key_id},{secret.reveal().decode()}\n")
+    except BaseException:
+        if access_key_id is not None:
+            _take_back(client, options.user, access_key_id)
+        raise
     terminal.say(f"the secret stands in {path} and can't be shown again")
-    terminal.result(key["AccessKeyId"])
+    terminal.result(access_key_id)
     return terminal.OK
+
+
+def _take_back(client: IAMClient, user: str, access_key_id: str) -> None:
+    """Nobody holds the secret of this key: it must not stay."""
+    try:
+        with _told():
+            client.delete_access_key(UserName=user, AccessKeyId=access_key_id)
+    except KeyturnError as error:
+        terminal.say(
+            f"the key {access_key_id} exists and nobody holds its secret: delete it ({error.message})"
+        )
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Final
 
 from keyturn.cli import terminal
-from keyturn.model.errors import KeyturnError
+from keyturn.model.errors import KeyturnError, StoreUnavailableError
 
 VERBS: Final = {
     "serve": "start the authority and stay",
@@ -67,7 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyturnError as error:
         terminal.fail(error.message, error.hint)
         return terminal.FAILED
+    except StoreUnavailableError as error:
+        terminal.fail(str(error), "nothing of it has happened: try again when it can be written")
+        return terminal.FAILED
     except BrokenPipeError:
+        return terminal.FAILED
+    except OSError as error:
+        terminal.fail(str(error))
         return terminal.FAILED
     except KeyboardInterrupt:
         return terminal.INTERRUPTED

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 _log = logging.getLogger("keyturn.http")
@@ -145,8 +145,47 @@ class _Cycle(RequestResponseCycle):
     """One request and its answer. The body has arrived whole before the app runs."""
 
     taken = False
+    head: Any = None  # held until the body comes
 
-    async def receive(self) -> Any:  # uvicorn's event type is private
+    async def send(self, message: Any) -> None:  # uvicorn's event type is private
+        """As uvicorn's, with head and body in one write: two are two packets and two system calls."""
+        if message["type"] == "http.response.start" and self.head is None and not self.response_started:
+            self.head = message
+            return
+        head, self.head = self.head, None
+        if head is None or self.flow.write_paused or not self._send_whole(head, message):
+            if head is not None:
+                await super().send(head)
+            await super().send(message)
+
+    def _send_whole(self, head: Any, message: Any) -> bool:
+        """Write an answer of known length; False if it is of another kind, and nothing is written."""
+        body = message.get("body", b"")
+        names = dict(head["headers"])
+        if (
+            message["type"] != "http.response.body"
+            or message.get("more_body", False)
+            or names.get(b"content-length") != b"%d" % len(body)
+            or b"connection" in names
+            or self.scope["method"] == "HEAD"
+            or self.disconnected
+        ):
+            return False
+        fields = [b"%b: %b\r\n" % field for field in (*self.default_headers, *head["headers"])]
+        if not self.keep_alive:
+            fields.append(b"connection: close\r\n")
+        lines = b"".join(fields)
+        if lines.count(b"\n") != len(fields) or lines.count(b"\r") != len(fields):
+            return False  # uvicorn says what is wrong with it
+        self.response_started = self.response_complete = True
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[head["status"]], lines, body))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
+
+    async def receive(self) -> Any:
         if not self.taken and not self.disconnected:
             self.taken = True
             body = bytes(self.body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import stat
 import struct
@@ -67,6 +68,15 @@ def new_private_file(path: Path) -> Iterator[Path]:
         fsync_directory(path.parent)
     except OSError as error:
         raise KeyturnError(f"can't write {path}: {error.strerror}") from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a killed `new_private_file(path)` left beside it: it may hold, or be, what stands in `path`.
+
+    Only for a path that nobody else is writing now.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def create_private_file(path: Path, content: Secret) -> None:

@@ -77,19 +77,28 @@ class _Statements:
 
 
 class _Snapshot(_Statements):
-    """A read transaction as a context."""
+    """A read transaction as a context. It begins with its first statement: who reads nothing pays nothing."""
 
-    __slots__ = ()
+    __slots__ = ("_has_begun",)
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        super().__init__(connection)
+        self._has_begun = False
 
     def __enter__(self) -> Reader:
-        self._run("BEGIN", None)
         return self
+
+    def _run(self, sql: str, parameters: Mapping[str, Value] | None) -> list[Row]:
+        if not self._has_begun:
+            super()._run("BEGIN", None)
+            self._has_begun = True
+        return super()._run(sql, parameters)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_over = True
-        if self._connection.in_transaction:
+        if self._has_begun and self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
 
@@ -103,8 +112,14 @@ class _LoopSnapshot(_Snapshot):
         self._store = store
 
     def __enter__(self) -> Reader:
-        self._store._require_readable()  # noqa: SLF001 - the store's own other half
-        return super().__enter__()
+        self._store._begin_reading()  # noqa: SLF001 - the store's own other half
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store._is_reading = False  # noqa: SLF001 - as above
+        super().__exit__(kind, error, trace)
 
 
 class _SqliteTransaction(_Statements):
@@ -244,6 +259,7 @@ class SqliteStore:
         self._queue: queue.SimpleQueue[_AnyRequest | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading_thread: int | None = None
+        self._is_reading = False
         self._closed: asyncio.Future[None] | None = None
         # A daemon, so that a process that dies without close() does die; COMMIT is what makes writes safe.
         self._thread = threading.Thread(target=self._write_groups, name="keyturn-store-writer", daemon=True)
@@ -258,7 +274,7 @@ class SqliteStore:
     def read(self) -> AbstractContextManager[Reader]:
         return _LoopSnapshot(self._reader, self)
 
-    def _require_readable(self) -> None:
+    def _begin_reading(self) -> None:
         if self._closed is not None and self._closed.done():
             raise StoreUnavailableError("the store is closed")
         thread = threading.get_ident()
@@ -266,8 +282,9 @@ class SqliteStore:
             self._reading_thread = thread
         if self._reading_thread != thread:
             raise RuntimeError("the store is read on the event loop's thread only")
-        if self._reader.in_transaction:
+        if self._is_reading:
             raise RuntimeError("a read is open already: it must end before the next, and before an await")
+        self._is_reading = True
 
     async def write(self, act: Callable[[Transaction], T], *, urgent: bool = False) -> T:
         if self._closed is not None:

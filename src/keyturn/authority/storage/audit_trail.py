@@ -85,6 +85,10 @@ def records_after(reader: Reader, sequence: int, limit: int) -> list[ChainedReco
     return records
 
 
+def has_records_before_the_first(reader: Reader) -> bool:
+    return reader.row("SELECT 1 FROM audit_records WHERE sequence < 1 LIMIT 1") is not None
+
+
 def chain_at(reader: Reader, sequence: int) -> bytes | None:
     row = reader.row("SELECT chain FROM audit_records WHERE sequence = :sequence", {"sequence": sequence})
     if row is None:
