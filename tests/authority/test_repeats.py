@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -265,15 +266,26 @@ def test_a_restart_forgets_neither_the_repeat_nor_the_use(tmp_path: Path, *, has
         assert (made(create(second, "ana")) == key) is not has_signed
 
 
+CUTS: dict[str, Callable[[bytes], bytes]] = {
+    "no byte": lambda _reply: b"",
+    "the head": lambda reply: reply[: reply.index(b"\r\n\r\n") + 4],
+    "half of the body": lambda reply: reply[: reply.index(b"<SecretAccessKey>")],
+    "all but the end": lambda reply: reply[:-5],
+}
+"""What arrives of the reply. With a Content-Length, botocore would take the last three for whole replies."""
+
+
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
+@pytest.mark.parametrize("arrives", list(CUTS))
 def test_stock_boto3_behind_a_proxy_that_cuts_the_reply_ends_with_one_key_that_works(
-    shared_authority: LivingAuthority, mode: str
+    shared_authority: LivingAuthority, mode: str, arrives: str
 ) -> None:
-    caller = person(shared_authority, f"cut-{mode}", statement("Allow", "iam:CreateAccessKey"))
+    name = f"cut-{mode}-{list(CUTS).index(arrives)}"
+    caller = person(shared_authority, name, statement("Allow", "iam:CreateAccessKey"))
     url = urlsplit(shared_authority.url)
     assert url.hostname
     assert url.port
-    with cutting_proxy((url.hostname, url.port), b"Action=CreateAccessKey", lambda _reply: b"") as proxy:
+    with cutting_proxy((url.hostname, url.port), b"Action=CreateAccessKey", CUTS[arrives]) as proxy:
         stock = boto3.client(
             "iam",
             endpoint_url=proxy.url,

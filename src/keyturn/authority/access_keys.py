@@ -102,7 +102,7 @@ def _created(user: User, key: AccessKey, secret: Secret) -> Result:
     }
 
 
-@operation("iam", "CreateAccessKey", the_user, writes=True)
+@operation("iam", "CreateAccessKey", the_user, writes=True, answers_once=True)
 def create_access_key(call: WriteCall, *, user_name: str | None = None) -> Result:
     user = user_or_caller(call, user_name)
     request_hash = _request_hash(call, user_name)

@@ -92,6 +92,8 @@ class Operation:
     needs_permission: bool = True
     is_urgent: Callable[[Parameters], bool] = lambda _parameters: False
     """A revocation: it may use the space that is kept for a full disk."""
+    answers_once: bool = False
+    """Its answer holds what can't be asked for again: a client must notice if it was cut."""
     denial: Callable[[Call, Parameters], Fault] | None = None
     """Overrides the words of a denial where AWS has its own."""
 

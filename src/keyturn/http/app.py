@@ -64,6 +64,15 @@ class About:
         ).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    in_chunks: bool = False
+    """So that a client notices a cut: botocore takes what has arrived of a Content-Length for the whole, and
+    repeats nothing."""
+
+
 class _ClientGoneError(Exception):
     """The connection closed before the body was whole."""
 
@@ -84,30 +93,29 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
         if path.startswith(_OUR_PATHS):
-            status, body = self._own_path(scope["method"], path)
-            await _answer(send, status, body, _JSON)
+            await _send_answer(scope, send, self._own_path(scope["method"], path), _JSON)
             return
         request_id = _new_request_id()
         try:
             body = await _body(receive)
         except _ClientGoneError:
             return
-        status, body = await self._answer_to(scope, path, body, request_id)
-        await _answer(send, status, body, _XML, request_id.encode())
+        answer = await self._answer_to(scope, path, body, request_id)
+        await _send_answer(scope, send, answer, _XML, request_id.encode())
 
-    def _own_path(self, method: str, path: bytes) -> tuple[int, bytes]:
+    def _own_path(self, method: str, path: bytes) -> _Answer:
         if method not in {"GET", "HEAD"}:
-            return 405, b'{"error": "only GET is answered here"}'
+            return _Answer(405, b'{"error": "only GET is answered here"}')
         if path == b"/-/live":
-            return 200, b'{"live": true}'
+            return _Answer(200, b'{"live": true}')
         if path == b"/-/ready":
             low = self._authority.store.is_low_on_space
-            return 200, json.dumps({"ready": True, "low_on_space": low}).encode()
+            return _Answer(200, json.dumps({"ready": True, "low_on_space": low}).encode())
         if path == b"/-/about":
-            return 200, self._about
-        return 404, b'{"error": "there is nothing at this path"}'
+            return _Answer(200, self._about)
+        return _Answer(404, b'{"error": "there is nothing at this path"}')
 
-    async def _answer_to(self, scope: Scope, path: bytes, body: bytes, request_id: str) -> tuple[int, bytes]:
+    async def _answer_to(self, scope: Scope, path: bytes, body: bytes, request_id: str) -> _Answer:
         headers = scope["headers"]
         query: bytes = scope["query_string"]
         now = self._authority.clock.now_ms()
@@ -136,7 +144,7 @@ class App:
         )
         contract = self._contracts[outcome.service]
         try:
-            return 200, await self._perform(outcome, contract, request, facts, now)
+            return await self._perform(outcome, contract, request, facts, now)
         except Fault as refused:
             fault = refused
         except StoreUnavailableError as unavailable:
@@ -146,7 +154,7 @@ class App:
             # Only the kind is logged: a message may hold what nobody should read.
             _log.error("request %s failed: %s", request_id, _kinds(failure))
             fault = service_failure() if outcome.service == "iam" else internal_failure()
-        return fault.status, contract.encode_fault(fault, request_id)
+        return _Answer(fault.status, contract.encode_fault(fault, request_id))
 
     async def _perform(
         self,
@@ -155,7 +163,7 @@ class App:
         request: SignedRequest,
         facts: RequestFacts,
         now: int,
-    ) -> bytes:
+    ) -> _Answer:
         """Decode, act, encode. The use is booked whatever comes of it: the signature has matched."""
         action = "-"
         try:
@@ -180,7 +188,8 @@ class App:
                 action=action,
             )
         result = await self._authority.perform(operation, authenticated.caller, facts, arguments)
-        return operation_contract.encode(result, facts.request_id)
+        answer = operation_contract.encode(result, facts.request_id)
+        return _Answer(200, answer, in_chunks=operation.answers_once)
 
     def _note_refusal(
         self, refusal: Refusal, request: SignedRequest, now: int, source: str, agent: str
@@ -211,12 +220,12 @@ class App:
             return "-"
         return operation.name if operation else "-"
 
-    def _refused(self, refusal: Refusal, request_id: str) -> tuple[int, bytes]:
+    def _refused(self, refusal: Refusal, request_id: str) -> _Answer:
         if not refusal.code:
-            return refusal.status, b""
+            return _Answer(refusal.status, b"")
         contract = self._contracts.get(refusal.service or "") or next(iter(self._contracts.values()))
         fault = Fault(refusal.code, refusal.message or None, status=refusal.status)
-        return refusal.status, contract.encode_fault(fault, request_id)
+        return _Answer(refusal.status, contract.encode_fault(fault, request_id))
 
 
 _random_bits: Final = random.Random(os.urandom(16)).getrandbits  # noqa: S311 - ids tell requests apart, no more
@@ -263,14 +272,17 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _answer(
-    send: Send, status: int, body: bytes, content_type: bytes, request_id: bytes | None = None
+async def _send_answer(
+    scope: Scope, send: Send, answer: _Answer, content_type: bytes, request_id: bytes | None = None
 ) -> None:
-    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    in_chunks = answer.in_chunks and scope["http_version"] != "1.0"
+    length = str(len(answer.body)).encode()
+    framing = (b"transfer-encoding", b"chunked") if in_chunks else (b"content-length", length)
+    headers = [framing, (b"content-type", content_type)]
     if request_id is not None:
         headers.append((b"x-amzn-requestid", request_id))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def _shown(value: bytes, longest: int) -> str:
