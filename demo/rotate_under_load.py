@@ -116,9 +116,7 @@ class Demo:
         temporary = credentials_file.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(
-                f"[{USER}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n"
-            )
+            file.write(f"[{USER}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n")
         temporary.replace(credentials_file)
 
     def refusal(self, access_key_id: str, secret: str) -> str:
@@ -132,7 +130,9 @@ class Demo:
 
 
 def base_environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "XDG_", "KEYTURN_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "XDG_", "KEYTURN_"))
+    }
     return kept | {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", "AWS_PAGER": ""}
 
 
@@ -224,9 +224,7 @@ def rotate(demo: Demo) -> int:
         worker.stop()
     calls = sum(worker.calls for worker in demo.workers)
     failed = sum(worker.failed for worker in demo.workers)
-    by_key = {
-        key: sum(worker.calls_by_key.get(key, 0) for worker in demo.workers) for key in (old, new)
-    }
+    by_key = {key: sum(worker.calls_by_key.get(key, 0) for worker in demo.workers) for key in (old, new)}
     demo.say(f"{by_key[old]} calls were signed with the old key, {by_key[new]} with the new one")
     for worker in demo.workers:
         for error in worker.errors[:3]:
