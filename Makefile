@@ -36,6 +36,12 @@ install: .venv/.installed
 	.venv-benchmarks/bin/python -m pip install $(PIP_FLAGS) -r requirements/benchmarks.txt
 	@touch $@
 
+# Cloud Custodian reads our credential report in the acceptance tests; it too brings its own botocore.
+.venv-custodian/.installed: requirements/custodian.txt
+	$(PYTHON) -m venv .venv-custodian
+	.venv-custodian/bin/python -m pip install $(PIP_FLAGS) -r requirements/custodian.txt
+	@touch $@
+
 demo: .venv/.installed .venv-aws/.installed
 	@$(V)/python demo/rotate_under_load.py --aws .venv-aws/bin/aws
 
@@ -64,7 +70,7 @@ pytest: .venv/.test-installed .venv-aws/.installed
 test-faults: .venv/.test-installed .venv-aws/.installed
 	KEYTURN_FAULTS=long $(V)/python -m pytest -m faults --timeout 7200
 
-clients: .venv/.installed
+clients: .venv/.installed .venv-custodian/.installed
 	$(V)/python tools/fetch_clients.py
 
 benchmarks: .venv/.test-installed .venv-benchmarks/.installed
@@ -72,11 +78,11 @@ benchmarks: .venv/.test-installed .venv-benchmarks/.installed
 
 # Needs `uv` on the PATH; it writes no index address into the files.
 lock:
-	for f in runtime test aws-cli boto3-1.28 boto3-1.34 benchmarks generate; do \
+	for f in runtime test aws-cli boto3-1.28 boto3-1.34 custodian benchmarks generate; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command 'make lock' requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 	uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' requirements/aws-cli-v2.in -o requirements/aws-cli-v2.txt
 
 clean:
-	rm -rf .venv .venv-aws .venv-benchmarks .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-aws .venv-benchmarks .venv-custodian .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -62,7 +62,7 @@ def test_every_handler_takes_exactly_what_the_service_model_says() -> None:
     loader = Loader()
     models = {
         service: ServiceModel(loader.load_service_model(service, "service-2"), service_name=service)
-        for service in ("iam", "sts")
+        for service in settings.OFFERED_SERVICES
     }
     for (service, name), operation in OPERATIONS.items():
         shape = models[service].operation_model(name).input_shape

@@ -24,6 +24,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 CLIENTS: Final = ROOT / ".clients"
 REQUIREMENTS: Final = ROOT / "requirements"
 JAVASCRIPT: Final = ROOT / "tests/acceptance/javascript"
+POLICY_ORACLE: Final = ROOT / "tests/policy/iam_simulate_package"
+_PACKAGE_FILES: Final = ("package.json", "package-lock.json")
 OLD_BOTO3: Final = ("1.28", "1.34")
 PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 
@@ -133,10 +135,10 @@ def build_boto3(requirements: Path) -> Callable[[Path], None]:
     return build
 
 
-def build_javascript(npm: str) -> Callable[[Path], None]:
+def build_node_modules(npm: str, package: Path) -> Callable[[Path], None]:
     def build(target: Path) -> None:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(JAVASCRIPT / name, target)
+        for name in _PACKAGE_FILES:
+            shutil.copy(package / name, target)
         subprocess.run(  # noqa: S603 - npm, with the integrity of each package in the lock; no package runs a script
             [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
             cwd=target,
@@ -157,10 +159,11 @@ def main() -> int:
         complete &= fetch(f"boto3-{version}", [requirements], build_boto3(requirements))
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        say("javascript: there is no node or no npm; left out, its tests will skip")
+        say("javascript, iam-simulate: there is no node or no npm; left out, their tests will skip")
     else:
-        lock = JAVASCRIPT / "package-lock.json"
-        complete &= fetch("javascript", [JAVASCRIPT / "package.json", lock], build_javascript(npm))
+        for name, package in (("javascript", JAVASCRIPT), ("iam-simulate", POLICY_ORACLE)):
+            pins = [package / file for file in _PACKAGE_FILES]
+            complete &= fetch(name, pins, build_node_modules(npm, package))
     return 0 if complete else 1
 
 

@@ -12,12 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("iam", "sts")
+SERVICES = ("cloudtrail", "iam", "secretsmanager", "sts")
 TARGET = Path(__file__).parents[1] / "src/keyturn/policy/actions.json"
 
 
 def service_table(definition: dict[str, Any]) -> dict[str, Any]:
-    """One service: its actions with the resource types they act on (name to whether it must be named)."""
+    """One service: its actions with the resource types they act on (name to whether it must be named), its keys."""
     actions = {}
     for name, privilege in definition["privileges"].items():
         entries = privilege["resource_types"]
@@ -29,6 +29,12 @@ def service_table(definition: dict[str, Any]) -> dict[str, Any]:
         }
     return {
         "actions": dict(sorted(actions.items())),
+        "condition_keys": {
+            # What a tag is called is the policy's to fill in.
+            key.partition("${")[0].removesuffix("tag-key"): entry["type"]
+            for key, entry in sorted(definition["conditions"].items())
+            if not key.startswith("aws:")
+        },
         "resource_types": {
             kind: {"arn": entry["arn"], "condition_keys": sorted(entry["condition_keys"])}
             for kind, entry in sorted(definition["resources"].items())

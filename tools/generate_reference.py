@@ -12,6 +12,7 @@ from pathlib import Path
 
 from keyturn.authority.operations import OPERATIONS
 from keyturn.cli.main import parser_for
+from keyturn.settings import OFFERED_SERVICES
 from keyturn.wiring import REGISTERED, load_contracts
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -41,9 +42,10 @@ What `keyturn VERB --help` prints. Results go to stdout, talk goes to stderr.
 
 API = """# API
 
-The Query protocol of IAM (2010-05-08) and STS (2011-06-15), on one host and port. An operation of AWS's
+The Query protocol of IAM (2010-05-08) and STS (2011-06-15), and the JSON 1.1 protocol of Secrets Manager and
+CloudTrail, on one host and port: the service that a request is signed for decides. An operation of AWS's
 that is not listed here answers `NotImplemented` (501) and is named in the answer; one that AWS does not
-have either answers `InvalidAction` (400). What differs from AWS stands in
+have either answers `InvalidAction` (400), in JSON `UnknownOperationException`. What differs from AWS stands in
 [Differences from AWS](../explanation/differences-from-aws.md).
 """
 
@@ -71,7 +73,7 @@ def commands() -> str:
 def api() -> str:
     assert REGISTERED, "importing the wiring registers the operations"
     parts = [API]
-    for service, contract in load_contracts(("iam", "sts")).items():
+    for service, contract in load_contracts(OFFERED_SERVICES).items():
         offered = sorted(name for held, name in OPERATIONS if held == service)
         rows = [
             f"| {name} | {'yes' if OPERATIONS[service, name].writes else 'no'} |"

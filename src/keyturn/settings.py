@@ -19,7 +19,11 @@ from keyturn.model.errors import KeyturnError
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 4590
-OFFERED_SERVICES: Final = ("iam", "sts")
+OFFERED_SERVICES: Final = ("iam", "sts", "secretsmanager", "cloudtrail")
+VERIFY_SERVICE: Final = "keyturn"
+"""The scope that calls of `POST /-/verify` are signed for."""
+_MOST_SERVICES: Final = 100
+_service_name: Final = re.compile(r"[a-z0-9-]{1,64}\Z").match
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ class ServeSettings:
     tls_key: Path | None
     behind_proxy: tuple[str, ...]
     accept_rollback: bool
+    own_services: tuple[str, ...] = ()
+    """A team's own services: scopes in which requests are verified for others, and never answered here."""
 
 
 class Choices:
@@ -249,8 +255,8 @@ def serve_settings(flags: Mapping[str, Any], environment: Mapping[str, str] | No
     """All that `keyturn serve` needs. KeyturnError names the setting that is wrong and where it stands."""
     environment = os.environ if environment is None else environment
     choices = Choices(flags, environment)
-    services = choices.words("services") or OFFERED_SERVICES
-    _check_words("services", services, OFFERED_SERVICES)
+    named = tuple(dict.fromkeys(choices.words("services")))
+    _check_services(named)
     tls_cert, tls_key = choices.path("tls_cert"), choices.path("tls_key")
     if (tls_cert is None) != (tls_key is None):
         raise KeyturnError("TLS needs both a certificate and its key", "give --tls-cert and --tls-key")
@@ -260,7 +266,8 @@ def serve_settings(flags: Mapping[str, Any], environment: Mapping[str, str] | No
         host=choices.text("host") or DEFAULT_HOST,
         port=DEFAULT_PORT if port is None else port,
         account_id=choices.parsed("account_id", parse_account_id, "12 digits, not all of them 0"),
-        services=services,
+        services=tuple(name for name in named if name in OFFERED_SERVICES) or OFFERED_SERVICES,
+        own_services=tuple(name for name in named if name not in OFFERED_SERVICES),
         regions=choices.words("regions"),
         tls_cert=tls_cert,
         tls_key=tls_key,
@@ -273,7 +280,18 @@ def _port(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536 else None
 
 
-def _check_words(name: str, words: Sequence[str], known: Sequence[str]) -> None:
-    for word in words:
-        if word not in known:
-            raise KeyturnError(f"there is no '{word}' among the {name}", f"choose of: {', '.join(known)}")
+def _check_services(names: Sequence[str]) -> None:
+    """Beside those that are offered, any name that a credential scope can hold is a service of the team's own."""
+    for name in names:
+        if not _service_name(name):
+            raise KeyturnError(
+                f"'{name}' can't be the name of a service",
+                "a name has at most 64 lower-case letters, digits and hyphens",
+            )
+        if name == VERIFY_SERVICE:
+            raise KeyturnError(
+                f"the service '{name}' is the authority's own",
+                f"choose of {', '.join(OFFERED_SERVICES)}, and name your own services",
+            )
+    if len(names) > _MOST_SERVICES:
+        raise KeyturnError(f"{len(names)} services are named, and {_MOST_SERVICES} is the most")

@@ -20,65 +20,130 @@ from typing import Final
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from keyturn.authority import access_keys, account, groups, policies, users
+from keyturn.authority import (
+    access_keys,
+    account,
+    assume,
+    authorization_details,
+    credential_report,
+    event_history,
+    groups,
+    instance_profiles,
+    login_profiles,
+    mfa,
+    oidc_providers,
+    password_policy,
+    policies,
+    roles,
+    secrets_manager,
+    service_last_accessed,
+    simulation,
+    users,
+)
 from keyturn.authority.audit import AuditTrail, Verdict, verify_trail
 from keyturn.authority.authentication import Authentication
 from keyturn.authority.authority import Authority
 from keyturn.authority.authorization import Authorization
+from keyturn.authority.guardrails import (
+    FREEING_TAG,
+    MfaRequired,
+    applies,
+    mfa_required,
+    set_mfa_required,
+)
 from keyturn.authority.instance import (
+    ADMINISTRATOR,
     Credentials,
     agrees_with_mark,
     check_mark,
-    check_master_key,
     ensure_administrator,
     ensure_instance,
     make_private_directory,
     open_master_key,
     read_credentials,
+    read_instance,
     recover_administrator,
+    refuse_inside_data,
 )
 from keyturn.authority.last_used import UsageRecorder
 from keyturn.authority.mark import MarkFile
+from keyturn.authority.master_key import (
+    BATCH,
+    Rotated,
+    ensure_audit_keys,
+    read_audit_keys,
+    rotate,
+    sealer_at_hand,
+)
 from keyturn.authority.repeats import WINDOW_MS, Repeats
 from keyturn.authority.services import Services
 from keyturn.authority.storage import access_keys as key_rows
 from keyturn.authority.storage import audit_trail as audit_rows
 from keyturn.authority.storage import instance as instance_rows
+from keyturn.authority.storage import mfa as mfa_rows
 from keyturn.authority.storage import usage as usage_rows
+from keyturn.authority.storage import users as user_rows
 from keyturn.authority.storage.access_keys import IssuedId
 from keyturn.authority.storage.audit_trail import AuditHead
 from keyturn.authority.storage.instance import Instance
+from keyturn.authority.storage.mfa import KeyWithoutFactor
 from keyturn.authority.storage.usage import LastUse, Unproved, UsageRow
+from keyturn.authority.web_identity import WebIdentities
+from keyturn.fetching import fetch
 from keyturn.http.app import About, App
 from keyturn.http.forwarded import ForwardedFrom, networks
 from keyturn.http.server import check_exposure, run_server
+from keyturn.http.verify import OwnService, VerifyDoor
 from keyturn.model.access_keys import AccessKeyId, AccountId
 from keyturn.model.clock import Clock, SystemClock
 from keyturn.model.errors import KeyturnError, StoreUnavailableError
 from keyturn.model.secrets import Secret
-from keyturn.settings import Place, ServeSettings
-from keyturn.sigv4.rules import IAM, STS
+from keyturn.settings import VERIFY_SERVICE, Place, ServeSettings
+from keyturn.sigv4.rules import CLOUDTRAIL, IAM, S3, SECRETS_MANAGER, STS, ServiceRules
 from keyturn.sigv4.verification import Verifier
 from keyturn.store.exclusive_lock import ExclusiveLock
-from keyturn.store.interface import Reader
+from keyturn.store.interface import Reader, Transaction
 from keyturn.store.migrations import migrate, require_current
-from keyturn.store.sealing import Purpose, Sealer, read_master_key
+from keyturn.store.sealing import Purpose, Sealer
 from keyturn.store.sqlite import SqliteStore, open_read_only
 from keyturn.store.sqlite_backup import backup
 from keyturn.wire.contracts import ServiceContract
+from keyturn.wire.json import JsonServiceContract
 
 _log = logging.getLogger("keyturn")
 _ROOM: Final = "authority"
 _USAGE_ROOM: Final = "usage"
 _MIGRATIONS: Final = files("keyturn.authority.storage") / "migrations"
 _USAGE_MIGRATIONS: Final = files("keyturn.authority.storage") / "usage_migrations"
-_RULES: Final = {"iam": IAM, "sts": STS}
+_RULES: Final = {"iam": IAM, "sts": STS, "secretsmanager": SECRETS_MANAGER, "cloudtrail": CLOUDTRAIL}
+_RULES_OF_OWN: Final = {"s3": S3}
+"""A team's own service is read as STS is, unless its name is that of one that AWS reads otherwise."""
 _HOUSEKEEPING_SECONDS: Final = 0.5
 """How far usage and mark may lag: within the second that is promised."""
 _MOST_KEYS: Final = 100_000
+_MOST_VERIFY_CALLERS: Final = 1_000
 _USAGE_RESERVE: Final = 256 * 1024
 """Enough to open the file on a full disk."""
-REGISTERED: Final = (access_keys, account, groups, policies, users)
+REGISTERED: Final = (
+    access_keys,
+    account,
+    assume,
+    authorization_details,
+    credential_report,
+    event_history,
+    groups,
+    instance_profiles,
+    login_profiles,
+    mfa,
+    oidc_providers,
+    password_policy,
+    policies,
+    roles,
+    secrets_manager,
+    service_last_accessed,
+    simulation,
+    users,
+)
 """Importing these registers their operations."""
 
 
@@ -91,6 +156,7 @@ class Opened:
     store: SqliteStore
     usage_store: SqliteStore
     mark: MarkFile
+    verify: VerifyDoor
     complaints: dict[str, str] = field(default_factory=dict)
     """What can't be written for the moment, and why: each has been logged."""
 
@@ -99,13 +165,14 @@ class Opened:
 
 
 @lru_cache
-def load_contracts(services: tuple[str, ...]) -> Mapping[str, ServiceContract]:
-    """The Query-protocol contracts of botocore's own service models."""
+def load_contracts(services: tuple[str, ...]) -> Mapping[str, ServiceContract | JsonServiceContract]:
+    """The contracts of botocore's own service models, each in the protocol that its service speaks."""
     loader = Loader()
-    contracts = {}
+    contracts: dict[str, ServiceContract | JsonServiceContract] = {}
     for service in services:
         model = ServiceModel(loader.load_service_model(service, "service-2"), service_name=service)
-        contracts[service] = ServiceContract.from_model(model)
+        speaks_query = "query" in model.protocols
+        contracts[service] = (ServiceContract if speaks_query else JsonServiceContract).from_model(model)
     return contracts
 
 
@@ -124,14 +191,21 @@ async def opened_store(
 ) -> AsyncIterator[tuple[SqliteStore, Instance, Sealer]]:
     """The store with its instance and master key, for the only writer. The lock is freed even by kill -9."""
     make_private_directory(place.data_dir)
+    async with _locked_store(place, clock) as store:
+        instance = await ensure_instance(store, clock.now_ms(), random_bytes, account_id)
+        key_file = place.key_file(instance.instance_id)
+        sealer = await open_master_key(store, instance, key_file, place.data_dir, random_bytes)
+        # Read again: the first start has just given it a master key.
+        yield store, read_instance(store) or instance, sealer
+
+
+@asynccontextmanager
+async def _locked_store(place: Place, clock: Clock) -> AsyncIterator[SqliteStore]:
     with ExclusiveLock(place.lock):
         migrate(place.database, room=_ROOM, directory=_MIGRATIONS)
         store = SqliteStore(place.database, clock=clock)
         try:
-            instance = await ensure_instance(store, clock.now_ms(), random_bytes, account_id)
-            key_file = place.key_file(instance.instance_id)
-            sealer = await open_master_key(store, instance, key_file, place.data_dir, random_bytes)
-            yield store, instance, sealer
+            yield store
         finally:
             await store.close()
 
@@ -148,8 +222,9 @@ async def opened_authority(
     place = settings.place
     async with opened_store(place, clock, random_bytes, settings.account_id) as (store, instance, sealer):
         migrate(place.usage_database, room=_USAGE_ROOM, directory=_USAGE_MIGRATIONS)
-        audit = AuditTrail(sealer, instance.account_id)
-        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, sealer)
+        keys = await ensure_audit_keys(store, instance, sealer)
+        audit = AuditTrail(keys.chain, instance.account_id)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, keys.checkpoint)
         await check_mark(
             store,
             instance,
@@ -187,13 +262,23 @@ def _assembled(
     clock: Clock,
     random_bytes: Callable[[int], bytes],
 ) -> Opened:
-    verifier = Verifier(
-        services={service: _RULES[service] for service in settings.services},
-        regions=frozenset(settings.regions) or known_regions(),
-        max_keys=_MOST_KEYS,
-        decoy=_decoy(sealer, instance.account_id, random_bytes),
+    decoy = _decoy(sealer, instance.account_id, random_bytes)
+
+    def verifier(rules: Mapping[str, ServiceRules], max_keys: int = _MOST_KEYS) -> Verifier:
+        regions = frozenset(settings.regions) or known_regions()
+        return Verifier(services=rules, regions=regions, max_keys=max_keys, decoy=decoy)
+
+    own_rules = {service: _RULES_OF_OWN.get(service, STS) for service in settings.own_services}
+    own = {service: OwnService(rules, verifier({service: rules})) for service, rules in own_rules.items()}
+    verify_calls = verifier({VERIFY_SERVICE: STS}, _MOST_VERIFY_CALLERS)
+    authentication = Authentication(
+        store,
+        verifier({service: _RULES[service] for service in settings.services}),
+        sealer,
+        instance.account_id,
+        WebIdentities(store, clock, instance.account_id, fetch),
+        (verify_calls, *(service.verifier for service in own.values())),
     )
-    authentication = Authentication(store, verifier, sealer)
     services = Services(
         account_id=instance.account_id,
         sealer=sealer,
@@ -205,7 +290,8 @@ def _assembled(
         forget_user=authentication.forget_user,
     )
     authority = Authority(store, clock, authentication, services, audit)
-    return Opened(authority, instance, store, usage_store, mark)
+    verify = VerifyDoor(authority, verify_calls, own)
+    return Opened(authority, instance, store, usage_store, mark, verify)
 
 
 def _decoy(
@@ -247,7 +333,8 @@ async def serve(
     check_exposure(settings.host, tls=settings.tls_cert is not None, behind_proxy=proxies)
     async with opened_authority(settings, clock=clock, random_bytes=random_bytes) as opened:
         contracts = load_contracts(settings.services)
-        app = App(opened.authority, contracts, About(version=version("keyturn")), ForwardedFrom(proxies))
+        about = About(version=version("keyturn"))
+        app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify)
         housekeeping = asyncio.create_task(_housekeeping(opened))
 
         def listening(host: str, port: int) -> None:
@@ -326,9 +413,10 @@ async def recover(place: Place, replace: str | None) -> tuple[AccessKeyId, Path]
     if not place.database.exists():
         raise _no_database(place)
     async with opened_store(place, clock, os.urandom, None) as (store, instance, sealer):
-        audit = AuditTrail(sealer, instance.account_id)
+        keys = await ensure_audit_keys(store, instance, sealer)
+        audit = AuditTrail(keys.chain, instance.account_id)
         credentials_file = place.credentials_file(instance.instance_id)
-        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, sealer)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, keys.checkpoint)
         with store.read() as reader:
             mark_follows = agrees_with_mark(reader, mark)
         access_key_id = await recover_administrator(
@@ -338,6 +426,63 @@ async def recover(place: Place, replace: str | None) -> tuple[AccessKeyId, Path]
             with store.read() as reader:
                 mark.write(audit_rows.audit_head(reader))
         return access_key_id, credentials_file
+
+
+async def rotate_master_key(
+    place: Place,
+    progress: Callable[[int, int], None],
+    *,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+    batch: int = BATCH,
+) -> Rotated:
+    """With the server stopped: seal everything with a new master key, or go on where the last run was killed."""
+    clock = SystemClock()
+    if not place.database.exists():
+        raise _no_database(place)
+    async with _locked_store(place, clock) as store:
+        instance = read_instance(store)
+        if instance is None or not instance.is_ready:
+            raise _never_started(place)
+        path = place.key_file(instance.instance_id).path
+        refuse_inside_data(path, instance, place.data_dir)
+        return await rotate(store, instance, path, clock.now_ms(), random_bytes, progress, batch=batch)
+
+
+async def require_mfa(place: Place, required: MfaRequired) -> MfaRequired:
+    """With the server stopped: of whom a second factor is required from now on. What was required before.
+
+    Whoever can do this acts as the administrator: `all` is refused while that user has no device. No cache of
+    permissions outlives it, for there is none while nothing serves.
+    """
+    clock = SystemClock()
+    if not place.database.exists():
+        raise _no_database(place)
+    async with opened_store(place, clock, os.urandom, None) as (store, instance, sealer):
+        keys = await ensure_audit_keys(store, instance, sealer)
+        audit = AuditTrail(keys.chain, instance.account_id)
+
+        def change(tx: Transaction) -> MfaRequired:
+            administrator = user_rows.user_by_name(tx, instance.account_id, ADMINISTRATOR)
+            before = mfa_required(tx, instance.account_id)
+            by = None if administrator is None else administrator.user_id
+            set_mfa_required(tx, instance.account_id, required, by=by)
+            audit.append_event(
+                tx,
+                "UpdateAccountSettings",
+                clock.now_ms(),
+                os.urandom,
+                mfaRequired=required.value,
+                mfaRequiredBefore=before.value,
+            )
+            return before
+
+        return await store.write(change)
+
+
+def _never_started(place: Place) -> KeyturnError:
+    return KeyturnError(
+        f"the authority in {place.data_dir} was never started to the end", "run `keyturn serve`"
+    )
 
 
 def _no_database(place: Place) -> KeyturnError:
@@ -355,9 +500,7 @@ def _reading(place: Place) -> Iterator[tuple[Reader, Instance]]:
         require_current(reader, room=_ROOM, directory=_MIGRATIONS)
         instance = instance_rows.instance(reader)
         if instance is None or not instance.is_ready:
-            raise KeyturnError(
-                f"the authority in {place.data_dir} was never started to the end", "run `keyturn serve`"
-            )
+            raise _never_started(place)
         yield reader, instance
 
 
@@ -411,12 +554,50 @@ def usage_of(place: Place, access_key_id: str) -> KeyUsage:
 def verify_audit(place: Place, progress: Callable[[int, int], None]) -> tuple[Verdict, AuditHead | None]:
     """Walk the chain over one snapshot, beside a running server."""
     # The mark first: the trail may grow while we look, a mark read later could be ahead of the snapshot.
-    with _reading(place) as (_reader, instance):
+    with _reading(place) as (reader, instance):
         path = place.key_file(instance.instance_id).path
-        sealer = check_master_key(instance, read_master_key(path), path, os.urandom)
-        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, sealer).read()
+        sealer = sealer_at_hand(instance, path, os.urandom)
+        keys = read_audit_keys(reader, instance, sealer)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, keys.checkpoint).read()
     with _reading(place) as (reader, _instance):
-        return verify_trail(reader, sealer, mark, progress), mark
+        return verify_trail(reader, keys.chain, mark, progress), mark
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    account_id: AccountId
+    alias: str | None
+    mfa_required: MfaRequired
+
+
+def account_settings(place: Place) -> AccountSettings:
+    """What the account has set for itself, beside a running server."""
+    with _reading(place) as (reader, instance):
+        return AccountSettings(
+            instance.account_id,
+            instance_rows.account_alias(reader, instance.account_id),
+            mfa_required(reader, instance.account_id),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MfaReport:
+    required: MfaRequired
+    keys: list[tuple[KeyWithoutFactor, bool]]
+    """Each with whether the account's setting holds its user to a second factor now."""
+
+
+def mfa_report(place: Place) -> MfaReport:
+    """The active keys of users without a second factor, from one snapshot, beside a running server."""
+    with _reading(place) as (reader, instance):
+        required = mfa_required(reader, instance.account_id)
+        keys = mfa_rows.keys_without_factor(reader, instance.account_id, FREEING_TAG)
+    return MfaReport(required, [(key, _is_held(required, key)) for key in keys])
+
+
+def _is_held(required: MfaRequired, key: KeyWithoutFactor) -> bool:
+    tags = ((FREEING_TAG, ""),) if key.is_freed else ()
+    return applies(required, has_login_profile=key.has_login_profile, tags=tags)
 
 
 def back_up(place: Place, target: Path, progress: Callable[[int, int], None]) -> None:

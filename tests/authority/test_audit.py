@@ -19,7 +19,6 @@ from command_line import keyturn
 from keyturn.authority.audit import Link
 from keyturn.authority.storage import audit_trail
 from keyturn.settings import Place, place
-from keyturn.store.sealing import MasterKey, Sealer
 from keyturn.store.sqlite import open_read_only
 from keyturn.wiring import verify_audit
 from living_authority import LivingAuthority, environment_below, living_authority
@@ -310,7 +309,7 @@ def test_a_record_that_was_put_in_is_found(home: Path, number: int) -> None:
 
 def relinked(home: Path, start: int) -> None:
     """Link the trail anew from a record on, with all that is in the database but without the master key."""
-    guess = Link(Sealer(MasterKey(b"none", secret_of_zeros()), random_bytes=bytes))
+    guess = Link(secret_of_zeros())
     with open_read_only(place_below(home).database) as reader:
         chain = audit_trail.chain_at(reader, start - 1) or b""
         trail = audit_trail.records_after(reader, start - 1, 1_000)

@@ -25,6 +25,7 @@ from authority.calls import (
     statement,
     validation_error,
 )
+from keyturn.policy.managed import MANAGED_POLICIES
 from living_authority import LivingAuthority
 
 MEMBERS = {
@@ -447,7 +448,7 @@ def test_awss_own_policies_exist_by_arn_and_can_be_attached_and_not_changed(
 def test_policies_are_listed_by_scope_path_and_attachment_in_pages(authority: LivingAuthority) -> None:
     iam = authority.iam()
     arns = [new_policy(authority, f"listed-{letter}", Path=f"/{letter}/") for letter in "abc"]
-    of_aws = [ADMINISTRATOR_ACCESS, IAM_FULL_ACCESS]
+    of_aws = sorted(MANAGED_POLICIES, key=lambda arn: arn.rpartition("/")[2].lower())
     iam.create_user(UserName="ana")
     iam.attach_user_policy(UserName="ana", PolicyArn=arns[1])
     iam.attach_user_policy(UserName="ana", PolicyArn=IAM_FULL_ACCESS)
@@ -458,7 +459,11 @@ def test_policies_are_listed_by_scope_path_and_attachment_in_pages(authority: Li
 
     assert listed(Scope="Local") == arns
     assert listed(Scope="AWS") == of_aws
-    assert listed(Scope="All") == listed() == [of_aws[0], of_aws[1], *arns]
+    assert (
+        listed(Scope="All")
+        == listed()
+        == sorted([*of_aws, *arns], key=lambda arn: arn.rpartition("/")[2].lower())
+    )
     assert listed(PathPrefix="/b/") == [arns[1]]
     assert listed(OnlyAttached=True) == [IAM_FULL_ACCESS, arns[1]]
     assert listed(OnlyAttached=True, Scope="Local") == [arns[1]]

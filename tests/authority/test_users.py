@@ -230,19 +230,6 @@ def test_a_new_user_of_an_old_name_is_another_user(shared_authority: LivingAutho
     assert "Tags" not in iam.get_user(UserName="phoenix")["User"]
 
 
-def test_a_permissions_boundary_is_refused_and_never_ignored(shared_authority: LivingAuthority) -> None:
-    iam = shared_authority.iam()
-    answer = refused(iam.create_user, UserName="bounded", PermissionsBoundary=ADMINISTRATOR_ACCESS)
-    assert (answer.code, answer.status) == ("NotImplemented", 501)
-    assert "PermissionsBoundary" in answer.message
-    assert refused(iam.get_user, UserName="bounded") == no_such_user("bounded")
-    answer = refused(
-        iam.put_user_permissions_boundary, UserName="any", PermissionsBoundary=ADMINISTRATOR_ACCESS
-    )
-    assert (answer.code, answer.status) == ("NotImplemented", 501)
-    assert "iam:PutUserPermissionsBoundary" in answer.message
-
-
 def test_two_hundred_and_sixty_users_come_in_pages_each_of_them_once(authority: LivingAuthority) -> None:
     iam = authority.iam()
     names = [f"user-{number:03d}" for number in range(260)]

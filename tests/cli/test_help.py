@@ -27,7 +27,16 @@ ALL = {parser.prog: parser for parser in parsers(parser_for(None))}
 
 def test_every_verb_and_act_is_there() -> None:
     verbs = {f"keyturn {verb}" for verb in VERBS}
-    acts = {"keyturn key create", "keyturn key list", "keyturn audit verify", "keyturn admin recover"}
+    acts = {
+        "keyturn account mfa-required",
+        "keyturn account show",
+        "keyturn admin recover",
+        "keyturn audit verify",
+        "keyturn key create",
+        "keyturn key list",
+        "keyturn master-key rotate",
+        "keyturn report mfa",
+    }
     assert ALL.keys() == {"keyturn"} | verbs | acts
 
 

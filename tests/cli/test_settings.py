@@ -18,7 +18,7 @@ DEFAULTS: Mapping[str, Any] = {
     "host": "127.0.0.1",
     "port": 4590,
     "account_id": None,
-    "services": ("iam", "sts"),
+    "services": ("iam", "sts", "secretsmanager", "cloudtrail"),
     "regions": (),
     "tls_cert": None,
     "behind_proxy": (),
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_text_is_named(configuration: Path) -> None:
         ("port", "٣", "port is a number"),
         ("account_id", "000000000000", "account-id is 12 digits, not all of them 0"),
         ("account_id", "12345678901", "account-id is 12 digits"),
-        ("services", "iam,s3", "there is no 's3' among the services"),
+        ("services", "iam,S3", "'S3' can't be the name of a service"),
     ],
 )
 def test_a_wrong_value_is_named_with_where_it_was_said(

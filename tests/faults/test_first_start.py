@@ -39,7 +39,7 @@ def check(found: dict[str, object]) -> None:
     assert isinstance(instances, list)
     (instance,) = instances
     assert found["keys"] == found["issued"] == [found["credentials"]]
-    assert found["caller"] == "administrator"
+    assert str(found["caller"]).endswith(":user/administrator")
     assert found["events"] == ["CreateInstance"]
     assert found["private files"] == [f"{instance}.credentials", f"{instance}.key"]
     marks = found["marks"]

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from keyturn.policy.actions import ACTIONS, resource_types
+from keyturn.settings import OFFERED_SERVICES
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "src/keyturn/policy/actions.json"
@@ -46,9 +47,9 @@ def test_an_action_carries_the_condition_keys_of_its_resources() -> None:
     assert "iam:PermissionsBoundary" in ACTIONS["iam:CreateUser"].condition_keys
 
 
-def test_only_iam_and_sts_are_in_the_table() -> None:
-    assert {action.partition(":")[0] for action in ACTIONS} == {"iam", "sts"}
-    assert all(re.fullmatch(r"(iam|sts):[A-Z]\w+", action) for action in ACTIONS)
+def test_only_the_offered_services_are_in_the_table() -> None:
+    assert {action.partition(":")[0] for action in ACTIONS} == set(OFFERED_SERVICES)
+    assert all(re.fullmatch(r"(iam|sts|secretsmanager|cloudtrail):[A-Z]\w+", action) for action in ACTIONS)
 
 
 def test_the_table_names_its_source_and_licence() -> None:
@@ -71,6 +72,12 @@ def test_the_generator_sorts_and_leaves_out_the_entry_without_a_name() -> None:
             },
             "A": {"access_level": "List", "resource_types": {}},
         },
+        "conditions": {
+            "x:Tag/${TagKey}": {"type": "String"},
+            "x:Ids": {"type": "ArrayOfString"},
+            "x:ResourceTag/tag-key": {"type": "String"},
+            "aws:TagKeys": {"type": "ArrayOfString"},
+        },
         "resources": {
             "user": {"arn": "arn:u", "condition_keys": ["k2", "k1"]},
             "role": {"arn": "arn:r", "condition_keys": []},
@@ -87,6 +94,7 @@ def test_the_generator_sorts_and_leaves_out_the_entry_without_a_name() -> None:
                     "resource_types": {"role": False, "user": True},
                 },
             },
+            "condition_keys": {"x:Ids": "ArrayOfString", "x:ResourceTag/": "String", "x:Tag/": "String"},
             "resource_types": {
                 "role": {"arn": "arn:r", "condition_keys": []},
                 "user": {"arn": "arn:u", "condition_keys": ["k1", "k2"]},

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from keyturn.policy.document import compile_document
-from keyturn.policy.evaluation import AttachedPolicy, Decision, Request, decide
+from keyturn.policy.document import DocumentKind, compile_document
+from keyturn.policy.evaluation import AttachedPolicy, Decision, Policies, Request, decide
+from keyturn.policy.principals import user
 
 USER = "arn:aws:iam::123456789012:user/bob"
 
@@ -105,15 +106,18 @@ def test_only_the_unreadable_statement_is_lost() -> None:
 @pytest.mark.parametrize(
     "unsupported",
     [
-        {"Condition": {"StringEquals": {"aws:username": "bob"}}},
-        {"Condition": {}},
+        {"Condition": {"StringResembles": {"aws:username": "bob"}}},
+        {"Condition": {"NullIfExists": {"aws:username": "false"}}},
+        {"Condition": {"StringEquals": {"aws:username": {}}}},
+        {"Condition": {"StringEquals": "bob"}},
+        {"Condition": None},
         {"Condition": "no condition at all"},
         {"Principal": "*"},
         {"NotPrincipal": {"AWS": "*"}},
-        {"Resource": "arn:aws:iam::*:user/${aws:PrincipalTag/team}"},
-        {"Resource": "arn:aws:iam::*:user/${aws:username, 'bob'}"},
+        {"Resource": "arn:aws:iam::*:user/${aws:username,'bob'}"},
+        {"Resource": "arn:aws:iam::*:user/${aws:username, bob}"},
         {"Resource": "arn:aws:iam::*:user/${aws:username"},
-        {"Resource": ["*", "arn:aws:iam::*:user/${aws:userid}"]},
+        {"Resource": ["*", "arn:aws:iam::*:user/${}"]},
         {"Whatever": 1},
     ],
 )
@@ -128,20 +132,20 @@ def test_an_unknown_element_of_the_document_silences_its_allows() -> None:
 
 
 def test_an_undecided_deny_still_asks_for_its_action_and_resource() -> None:
-    condition = {"Bool": {"aws:SecureTransport": "false"}}
+    condition = {"BoolLike": {"aws:SecureTransport": "false"}}
     deny = policy(statement(Effect="Deny", Action="iam:DeleteUser", Condition=condition))
     assert ask(deny, "iam:GetUser").allowed
     assert ask(deny, "iam:DeleteUser").explicit_deny
 
 
-def test_an_unknown_variable_may_be_anything_to_a_deny() -> None:
-    deny = policy(statement(Effect="Deny", Resource="arn:aws:iam::*:user/${aws:userid}/x"))
+def test_a_variable_that_no_rule_explains_may_be_anything_to_a_deny() -> None:
+    deny = policy(statement(Effect="Deny", Resource="arn:aws:iam::*:user/${aws:username,'x'}/x"))
     assert ask(deny, resource="arn:aws:iam::1:user/y/x").explicit_deny
     assert ask(deny, resource="arn:aws:iam::1:user/y").allowed
 
 
-def test_an_unknown_variable_spares_nothing_from_a_deny() -> None:
-    patterns = ["arn:aws:iam::*:user/${aws:userid}", "arn:aws:iam::*:user/ann"]
+def test_a_variable_that_no_rule_explains_spares_nothing_from_a_deny() -> None:
+    patterns = ["arn:aws:iam::*:user/${aws:username,'x'}", "arn:aws:iam::*:user/ann"]
     deny = policy(statement(Effect="Deny", NotResource=patterns) | {"Resource": None})
     del deny["Statement"][0]["Resource"]
     assert ask(deny, resource="arn:aws:iam::1:user/bob").explicit_deny
@@ -153,6 +157,46 @@ def test_before_2012_a_variable_is_plain_text(version: dict[str, str]) -> None:
     document = {**version, "Statement": statement(Resource="arn:aws:iam::123456789012:user/${aws:username}")}
     assert not allowed_alone(document)
     assert allowed_alone(document, "arn:aws:iam::123456789012:user/${aws:username}")
+
+
+def test_before_2012_a_condition_value_has_no_variables() -> None:
+    condition = {"StringEquals": {"aws:username": "${aws:username}"}}
+    old = {"Statement": statement(Condition=condition)}
+    assert not allowed_alone(old)
+    assert allowed_alone({**old, "Version": "2012-10-17"})
+
+
+def test_a_document_remembers_its_statements_for_many_actions_and_forgets_none() -> None:
+    document = compile_document(
+        json.dumps(policy(statement(Action="iam:Get*"), statement(Effect="Deny", Action="iam:*")))
+    )
+    for _ in range(2):
+        for number in range(700):
+            found = document.about(f"iam:get{number}")
+            assert ([s.index for s in found.allows], [s.index for s in found.denies]) == ([0], [1])
+    assert not document.about("s3:getobject").denies
+
+
+@pytest.mark.parametrize("kind", [DocumentKind.RESOURCE, DocumentKind.TRUST])
+@pytest.mark.parametrize(
+    "elements",
+    [{}, {"Principal": []}, {"Principal": {"AWS": "nobody"}}, {"Principal": {"AWS": []}}, {"Principal": "x"}],
+)
+def test_where_nobody_is_named_an_allow_allows_nobody_and_a_deny_denies_everybody(
+    kind: DocumentKind, elements: dict[str, Any]
+) -> None:
+    whole: dict[str, Any] = {"Effect": "Allow", "Action": "*", **elements}
+    if kind is DocumentKind.RESOURCE:
+        whole["Resource"] = "*"
+    bob = user(USER)
+    for effect, expected in (("Allow", False), ("Deny", True)):
+        compiled = compile_document(json.dumps(policy({**whole, "Effect": effect})), kind)
+        decision = decide(
+            Request("s3:GetObject", "arn:aws:s3:::b/x", principal=bob),
+            Policies(resource=AttachedPolicy("r", compiled)),
+        )
+        assert not decision.allowed
+        assert decision.explicit_deny is expected
 
 
 def test_a_single_statement_needs_no_list() -> None:

@@ -3,20 +3,32 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.policy.document import compile_document
+from keyturn.policy.document import DocumentKind, Effect, compile_document
 from keyturn.policy.evaluation import (
     AttachedPolicy,
     Decision,
+    Policies,
+    PolicyKind,
     Request,
     StatementReference,
     decide,
     denial_message,
+)
+from keyturn.policy.principals import (
+    ANONYMOUS,
+    Principal,
+    federated,
+    role_session,
+    root_of,
+    service,
+    user,
 )
 
 ACCOUNT = "123456789012"
@@ -160,10 +172,15 @@ def test_where_a_star_could_cross_a_colon_the_reading_that_allows_less_counts() 
     assert ask("iam:GetUser", crossing, attached(instead(deny(resource=pattern), "Resource"))).explicit_deny
 
 
-@pytest.mark.parametrize("element", ["Resource", "NotResource"])
-def test_a_variable_without_value_allows_nothing(element: str) -> None:
-    statement = allow(resource=["arn:aws:iam::*:user/${aws:username}", ANN])
-    statement = instead(statement, "Resource") if element == "NotResource" else statement
+def test_a_resource_with_a_variable_without_value_covers_nothing() -> None:
+    own = attached(allow(resource=["arn:aws:iam::*:user/${aws:username}", ANN]))
+    assert ask("iam:GetUser", ANN, own, username=None).allowed
+    for resource in (BOB, f"arn:aws:iam::{ACCOUNT}:user/"):
+        assert not ask("iam:GetUser", resource, own, username=None).allowed
+
+
+def test_a_not_resource_with_a_variable_without_value_allows_nothing() -> None:
+    statement = instead(allow(resource=["arn:aws:iam::*:user/${aws:username}", ANN]), "Resource")
     for resource in (ANN, BOB, f"arn:aws:iam::{ACCOUNT}:user/"):
         assert not ask("iam:GetUser", resource, attached(statement), username=None).allowed
 
@@ -230,8 +247,8 @@ requests = st.builds(
 )
 unsupported = st.sampled_from(
     [
-        {"Condition": {"StringEquals": {"aws:username": "bob"}}},
-        {"Condition": {}},
+        {"Condition": {"StringResembles": {"aws:username": "bob"}}},
+        {"Condition": []},
         {"Principal": "*"},
         {"NotPrincipal": "*"},
         {"Whatever": []},
@@ -313,3 +330,394 @@ def test_hostile_policies_are_decided_at_once() -> None:
     for _ in range(10):
         ask("iam:" + "a" * 100, longest, *hostile, username="a" * 64)
     assert time.process_time() - started < 2
+
+
+ELSEWHERE = "210987654321"
+SECRET = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:db-a1b2c3"
+FAR_SECRET = SECRET.replace(ACCOUNT, ELSEWHERE)
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/app/deploy"
+SESSION_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy/run"
+USER, SESSION, ROOT = user(BOB), role_session(SESSION_ARN, ROLE), root_of(ACCOUNT)
+GET = "secretsmanager:GetSecretValue"
+
+
+def resource_policy(
+    *statements: dict[str, Any], kind: DocumentKind = DocumentKind.RESOURCE
+) -> AttachedPolicy:
+    text = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    return AttachedPolicy("resource", compile_document(text, kind))
+
+
+def granting(principal: Any, **elements: Any) -> AttachedPolicy:
+    return resource_policy(allow(Principal=principal, **elements))
+
+
+def trusting(principal: Any, action: str = "sts:AssumeRole", effect: str = "Allow") -> AttachedPolicy:
+    return resource_policy(
+        {"Effect": effect, "Principal": principal, "Action": action}, kind=DocumentKind.TRUST
+    )
+
+
+def secret(principal: Principal | None, policies: Policies, resource: str = SECRET) -> Decision:
+    return decide(Request(GET, resource, {}, principal), policies)
+
+
+EVERYTHING, NOTHING = attached(allow(), name="everything"), attached(allow("s3:None"), name="nothing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "policies"),
+    [
+        (PolicyKind.IDENTITY, Policies([NOTHING], EVERYTHING, [EVERYTHING])),
+        (PolicyKind.BOUNDARY, Policies([EVERYTHING], NOTHING, [EVERYTHING])),
+        (PolicyKind.SESSION, Policies([EVERYTHING], EVERYTHING, [NOTHING])),
+        (PolicyKind.SESSION, Policies([EVERYTHING], EVERYTHING, [])),
+        (PolicyKind.RESOURCE, Policies([EVERYTHING], needs_resource_policy=True)),
+        (PolicyKind.TRUST, Policies([EVERYTHING], resource=trusting({"AWS": ELSEWHERE}))),
+    ],
+)
+def test_what_one_kind_of_policy_does_not_allow_nothing_else_does(
+    kind: PolicyKind, policies: Policies
+) -> None:
+    decision = decide(Request("sts:AssumeRole", ROLE, {}, USER), policies)
+    assert decision == Decision(allowed=False, explicit_deny=False, statement=None, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "policies"),
+    [
+        (PolicyKind.IDENTITY, Policies([EVERYTHING, attached(deny(Sid="No"))])),
+        (PolicyKind.BOUNDARY, Policies([EVERYTHING], attached(allow(), deny(Sid="No")))),
+        (PolicyKind.SESSION, Policies([EVERYTHING], None, [EVERYTHING, attached(deny(Sid="No"))])),
+        (PolicyKind.GUARDRAIL, Policies([EVERYTHING], guardrails=[attached(deny(Sid="No"))])),
+        (
+            PolicyKind.RESOURCE,
+            Policies([EVERYTHING], resource=resource_policy(deny(Sid="No", Principal="*"))),
+        ),
+    ],
+)
+def test_every_kind_of_policy_can_deny(kind: PolicyKind, policies: Policies) -> None:
+    decision = secret(USER, policies)
+    assert (decision.allowed, decision.explicit_deny, decision.kind) == (False, True, kind)
+    assert decision.statement is not None
+    assert decision.statement.sid == "No"
+
+
+def test_a_guardrail_need_not_allow() -> None:
+    assert secret(USER, Policies([EVERYTHING], guardrails=[NOTHING])).allowed
+
+
+def test_a_boundary_or_session_policy_grants_nothing() -> None:
+    assert not secret(USER, Policies([], EVERYTHING, [EVERYTHING])).allowed
+
+
+def test_one_of_a_sessions_policies_must_allow() -> None:
+    assert secret(SESSION, Policies([EVERYTHING], None, [NOTHING, EVERYTHING])).allowed
+
+
+@pytest.mark.parametrize(
+    ("principal", "named", "alone", "beyond"),
+    [
+        (USER, {"AWS": BOB}, True, True),
+        (USER, {"AWS": ACCOUNT}, False, False),
+        (USER, {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, False, False),
+        (USER, "*", True, False),
+        (SESSION, {"AWS": SESSION_ARN}, True, True),
+        (SESSION, {"AWS": ROLE}, True, False),
+        (SESSION, {"AWS": ACCOUNT}, False, False),
+        (SESSION, {"AWS": BOB}, False, False),
+    ],
+)
+def test_within_an_account_a_resources_policy_grants_by_whom_it_names(
+    principal: Principal, named: Any, *, alone: bool, beyond: bool
+) -> None:
+    assert secret(principal, Policies(resource=granting(named))).allowed is alone
+    assert secret(principal, Policies(boundary=NOTHING, resource=granting(named))).allowed is beyond
+    assert secret(principal, Policies(session=[NOTHING], resource=granting(named))).allowed is beyond
+    assert secret(principal, Policies([EVERYTHING], resource=granting(named))).allowed
+    denying = attached(deny())
+    for policies in (
+        Policies([denying], resource=granting(named)),
+        Policies(boundary=denying, resource=granting(named)),
+        Policies(session=[denying], resource=granting(named)),
+    ):
+        assert secret(principal, policies).explicit_deny
+
+
+@pytest.mark.parametrize("named", ["*", {"AWS": BOB}, {"AWS": ACCOUNT}])
+def test_across_accounts_both_sides_must_allow(named: Any) -> None:
+    assert secret(USER, Policies([EVERYTHING], resource=granting(named)), FAR_SECRET).allowed
+    assert not secret(USER, Policies([], resource=granting(named)), FAR_SECRET).allowed
+    capped = Policies([EVERYTHING], NOTHING, resource=granting(named))
+    assert secret(USER, capped, FAR_SECRET).kind is PolicyKind.BOUNDARY
+    for without in (Policies([EVERYTHING]), Policies([EVERYTHING], resource=granting({"AWS": ELSEWHERE}))):
+        decision = secret(USER, without, FAR_SECRET)
+        assert (decision.allowed, decision.kind) == (False, PolicyKind.RESOURCE)
+
+
+def test_the_owner_of_a_resource_may_stand_outside_its_arn() -> None:
+    policies = Policies([EVERYTHING])
+    bucket = "arn:aws:s3:::bucket/x"
+    assert decide(Request("s3:GetObject", bucket, {}, USER), policies).allowed
+    assert decide(Request("s3:GetObject", bucket, {}, USER, ACCOUNT), policies).allowed
+    assert not decide(Request("s3:GetObject", bucket, {}, USER, ELSEWHERE), policies).allowed
+
+
+def test_policies_of_aws_itself_are_in_every_account() -> None:
+    managed = "arn:aws:iam::aws:policy/AdministratorAccess"
+    assert decide(Request("iam:GetPolicy", managed, {}, USER), Policies([EVERYTHING])).allowed
+
+
+def test_the_root_of_an_account_needs_no_policy_and_obeys_a_deny() -> None:
+    assert secret(ROOT, Policies()) == Decision(allowed=True, explicit_deny=False, statement=None)
+    denying = resource_policy(deny(Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"}))
+    assert secret(ROOT, Policies(resource=denying)).explicit_deny
+    assert not secret(ROOT, Policies(), FAR_SECRET).allowed
+    assert secret(ROOT, Policies(resource=granting({"AWS": ACCOUNT})), FAR_SECRET).allowed
+
+
+@pytest.mark.parametrize(
+    ("principal", "named"),
+    [
+        (service("ec2.amazonaws.com"), {"Service": "ec2.amazonaws.com"}),
+        (federated("accounts.google.com"), {"Federated": "accounts.google.com"}),
+        (ANONYMOUS, "*"),
+    ],
+)
+def test_who_has_no_identity_policies_is_allowed_by_the_resource_alone(
+    principal: Principal, named: Any
+) -> None:
+    assert secret(principal, Policies(resource=granting(named))).allowed
+    assert not secret(principal, Policies(resource=granting({"AWS": BOB}))).allowed
+    assert not secret(principal, Policies([EVERYTHING])).allowed
+
+
+def test_without_a_principal_no_resources_policy_allows() -> None:
+    assert not secret(None, Policies([EVERYTHING], resource=granting("*"))).allowed
+    assert secret(
+        None, Policies([EVERYTHING], resource=resource_policy(deny(Principal={"AWS": BOB})))
+    ).explicit_deny
+
+
+def test_a_role_is_assumed_by_leave_of_its_trust_policy() -> None:
+    ask_for = Request("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/target", {}, USER)
+    assert decide(ask_for, Policies(resource=trusting({"AWS": BOB}))).allowed
+    assert decide(ask_for, Policies([EVERYTHING], resource=trusting({"AWS": ACCOUNT}))).allowed
+    assert not decide(ask_for, Policies(resource=trusting({"AWS": ACCOUNT}))).allowed
+    untrusted = decide(ask_for, Policies([EVERYTHING], resource=trusting({"AWS": ROLE})))
+    assert (untrusted.allowed, untrusted.kind) == (False, PolicyKind.TRUST)
+    tagged = Policies([EVERYTHING], resource=trusting({"AWS": ACCOUNT}, "sts:TagSession"))
+    assert not decide(ask_for, tagged).allowed
+
+
+def test_a_trust_policy_asks_for_what_the_caller_must_know() -> None:
+    trust = resource_policy(
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": BOB},
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": {"sts:ExternalId": "9f2"},
+                "Bool": {"aws:MultiFactorAuthPresent": "true"},
+            },
+        },
+        kind=DocumentKind.TRUST,
+    )
+    for context, expected in (
+        ({"sts:ExternalId": "9f2", "aws:MultiFactorAuthPresent": "true"}, True),
+        ({"sts:ExternalId": "9f3", "aws:MultiFactorAuthPresent": "true"}, False),
+        ({"sts:ExternalId": "9f2"}, False),
+    ):
+        assert (
+            decide(Request("sts:AssumeRole", ROLE, context, USER), Policies(resource=trust)).allowed
+            is expected
+        )
+
+
+def test_the_rule_that_asks_for_a_second_factor_denies_who_shows_none() -> None:
+    guardrail = attached(
+        {
+            "Effect": "Deny",
+            "NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"],
+            "Resource": "*",
+            "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
+        }
+    )
+    policies = Policies([EVERYTHING], guardrails=[guardrail])
+    for context, expected in (
+        ({}, False),
+        ({"aws:MultiFactorAuthPresent": "false"}, False),
+        ({"aws:MultiFactorAuthPresent": "true"}, True),
+    ):
+        assert decide(Request("iam:CreateUser", BOB, context), policies).allowed is expected
+        assert decide(Request("sts:GetSessionToken", "*", context), policies).allowed
+
+
+def test_who_may_create_users_only_under_a_boundary_cannot_escape_it() -> None:
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/developers"
+    own = attached(
+        allow(
+            ["iam:CreateUser", "iam:PutUserPermissionsBoundary", "iam:PutUserPolicy"],
+            Condition={"StringEquals": {"iam:PermissionsBoundary": boundary}},
+        )
+    )
+    for key, expected in (
+        ({"iam:PermissionsBoundary": boundary}, True),
+        ({"iam:PermissionsBoundary": "x"}, False),
+        ({}, False),
+    ):
+        assert decide(Request("iam:CreateUser", ANN, key), [own]).allowed is expected
+        assert decide(Request("iam:PutUserPolicy", ANN, key), [own]).allowed is expected
+
+
+def test_older_sessions_are_revoked_by_their_time_of_issue() -> None:
+    revoked = attached(
+        allow(),
+        deny(Condition={"DateLessThan": {"aws:TokenIssueTime": "2026-11-22T10:00:00Z"}}),
+    )
+    for issued, expected in (("2026-11-22T09:59:59Z", False), ("2026-11-22T10:00:00Z", True)):
+        decision = decide(Request("iam:GetUser", BOB, {"aws:TokenIssueTime": issued}), [revoked])
+        assert decision.allowed is expected
+    assert decide(Request("iam:GetUser", BOB), [revoked]).allowed
+
+
+@pytest.mark.parametrize(
+    ("kind", "implicit", "explicit"),
+    [
+        (PolicyKind.IDENTITY, "no identity-based policy", "an identity-based policy"),
+        (PolicyKind.BOUNDARY, "no permissions boundary", "a permissions boundary"),
+        (PolicyKind.SESSION, "no session policy", "a session policy"),
+        (PolicyKind.RESOURCE, "no resource-based policy", "a resource-based policy"),
+        (PolicyKind.TRUST, "no role trust policy", "the role trust policy"),
+        (PolicyKind.GUARDRAIL, "no service control policy", "a service control policy"),
+    ],
+)
+def test_a_denial_names_the_kind_of_policy(kind: PolicyKind, implicit: str, explicit: str) -> None:
+    start = f"User: {BOB} is not authorized to perform: iam:GetUser on resource: {ANN} "
+    denied = Decision(allowed=False, explicit_deny=False, statement=None, kind=kind)
+    assert denial_message(BOB, "iam:GetUser", ANN, denied) == (
+        f"{start}because {implicit} allows the iam:GetUser action"
+    )
+    denied = Decision(allowed=False, explicit_deny=True, statement=None, kind=kind)
+    assert denial_message(BOB, "iam:GetUser", ANN, denied) == f"{start}with an explicit deny in {explicit}"
+
+
+conditions: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"Condition": {"StringEquals": {"aws:username": "bob"}}},
+        {"Condition": {"StringNotLike": {"aws:username": "${aws:PrincipalTag/x}*"}}},
+        {"Condition": {"Bool": {"aws:SecureTransport": "true"}, "Null": {"aws:username": "false"}}},
+        {"Condition": {"ForAllValues:StringEquals": {"aws:TagKeys": ["a", "b"]}}},
+        {"Condition": {"ForAnyValue:StringNotEquals": {"aws:TagKeys": "a"}}},
+        {"Condition": {"StringEquals": {"aws:TagKeys": "a"}}},
+        {"Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}},
+        {"Condition": {"NumericNotEquals": {"aws:MultiFactorAuthAge": "nonsense"}}},
+        {"Condition": {"Nonsense": {"aws:username": "bob"}}},
+    ]
+)
+contexts = st.fixed_dictionaries(
+    {},
+    optional={
+        "aws:username": st.sampled_from(["bob", "ann"]),
+        "aws:SecureTransport": st.sampled_from(["true", "false"]),
+        "aws:TagKeys": st.lists(st.sampled_from(["a", "b", "c"]), max_size=3),
+        "aws:SourceIp": st.sampled_from(["10.1.2.3", "2001:db8::1", "nonsense"]),
+        "aws:MultiFactorAuthAge": st.just("10"),
+    },
+)
+askers = st.sampled_from([None, USER, SESSION, ROOT, ANONYMOUS, service("ec2.amazonaws.com")])
+principal_elements: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        *({"Principal": "*"}, {"Principal": {"AWS": ACCOUNT}}, {"Principal": {"AWS": BOB}}),
+        *({"Principal": {"AWS": ROLE}}, {"Principal": {"AWS": SESSION_ARN}}, {"NotPrincipal": {"AWS": BOB}}),
+        *({"Principal": {"Service": "ec2.amazonaws.com"}}, {}, {"Principal": "nobody"}),
+    ]
+)
+
+
+@st.composite
+def whole_statements(draw: st.DrawFn, *, with_principal: bool = False) -> dict[str, Any]:
+    made = {**draw(statements()), **draw(conditions)}
+    return {**made, **draw(principal_elements)} if with_principal else made
+
+
+documents = st.lists(whole_statements(), min_size=1, max_size=3)
+resource_documents = st.lists(whole_statements(with_principal=True), min_size=1, max_size=3)
+whole_requests = st.builds(
+    Request,
+    st.sampled_from(["iam:GetUser", "iam:CreateUser", "s3:GetObject"]),
+    st.sampled_from([BOB, ANN, "*", BOB.replace(ACCOUNT, ELSEWHERE)]),
+    contexts,
+    askers,
+    st.sampled_from([None, ACCOUNT, ELSEWHERE]),
+)
+whole_policies = st.builds(
+    Policies,
+    st.lists(documents.map(lambda made: attached(*made)), max_size=2),
+    st.none() | documents.map(lambda made: attached(*made)),
+    st.none() | st.lists(documents.map(lambda made: attached(*made)), max_size=2),
+    st.none() | resource_documents.map(lambda made: resource_policy(*made)),
+    st.booleans(),
+    st.lists(documents.map(lambda made: attached(*made)), max_size=1),
+)
+
+
+def never_widens(request: Request, before: Policies, after: Policies) -> bool:
+    return decide(request, before).allowed or not decide(request, after).allowed
+
+
+@given(whole_requests, whole_policies, whole_statements(with_principal=True), st.sampled_from(range(5)))
+def test_adding_a_deny_to_any_policy_never_allows(
+    request: Request, policies: Policies, extra: dict[str, Any], where: int
+) -> None:
+    extra = {**extra, "Effect": "Deny"}
+    plain = attached({name: value for name, value in extra.items() if "Principal" not in name})
+    after = [
+        replace(policies, identity=[plain, *policies.identity]),
+        replace(policies, guardrails=[plain, *policies.guardrails]),
+        replace(policies, session=[*(policies.session or ()), plain]),
+        replace(policies, boundary=plain),
+        replace(policies, resource=resource_policy(extra)),
+    ][where]
+    if where == 2 and policies.session is None:
+        after = replace(after, session=[EVERYTHING, plain])
+    if where == 4 and policies.resource is not None:
+        return  # another resource policy, not one with a Deny more
+    assert never_widens(request, policies, after)
+
+
+@given(whole_requests, whole_policies, documents)
+def test_a_boundary_or_session_policy_never_widens(
+    request: Request, policies: Policies, document: list[dict[str, Any]]
+) -> None:
+    cap = attached(*document)
+    assert never_widens(request, replace(policies, boundary=None), replace(policies, boundary=cap))
+    assert never_widens(request, replace(policies, session=None), replace(policies, session=[cap]))
+    assert never_widens(request, replace(policies, session=None), replace(policies, session=[]))
+
+
+@given(whole_requests, whole_policies)
+def test_removing_what_allows_never_allows(request: Request, policies: Policies) -> None:
+    def denies_of(policy: AttachedPolicy) -> AttachedPolicy:
+        kept = tuple(s for s in policy.document.statements if s.effect is Effect.DENY)
+        return AttachedPolicy(policy.name, replace(policy.document, statements=kept))
+
+    assert never_widens(request, policies, replace(policies, identity=[*map(denies_of, policies.identity)]))
+    if policies.boundary is not None:
+        assert never_widens(request, policies, replace(policies, boundary=denies_of(policies.boundary)))
+    if policies.resource is not None:
+        assert never_widens(request, policies, replace(policies, resource=denies_of(policies.resource)))
+    if policies.session:
+        assert never_widens(request, policies, replace(policies, session=[*map(denies_of, policies.session)]))
+
+
+@given(whole_requests, whole_policies)
+def test_an_identity_is_allowed_only_what_identity_boundary_and_session_all_allow(
+    request: Request, policies: Policies
+) -> None:
+    policies = replace(policies, resource=None, needs_resource_policy=False)
+    decision = decide(request, policies)
+    if decision.allowed and (request.principal is None or request.principal.kind is not ROOT.kind):
+        each = [policies.identity, [policies.boundary] if policies.boundary else None, policies.session]
+        assert all(decide(request, [*one]).allowed for one in each if one is not None)

@@ -113,6 +113,35 @@ def test_a_variable_has_no_case() -> None:
     assert tokenize("x/${aws:UserName}", with_variables=True) == ("x/", Variable("aws:username"))
 
 
+@pytest.mark.parametrize(
+    ("text", "variable"),
+    [
+        ("${aws:username, 'bob'}", Variable("aws:username", "bob")),
+        ("${AWS:UserName, 'Bob, the *'}", Variable("aws:username", "Bob, the *")),
+        ("${aws:username, ''}", Variable("aws:username", "")),
+        ("${aws:username,'bob'}", Variable("")),
+        ("${aws:username, bob}", Variable("")),
+        ("${aws:username, 'bob}", Variable("")),
+        ("${aws:username, '}", Variable("")),
+        ("${}", Variable("")),
+        ("${aws:username", Variable("")),
+    ],
+)
+def test_a_default_stands_in_quotes_after_a_comma_and_a_space(text: str, variable: Variable) -> None:
+    assert tokenize(text, with_variables=True) == (variable,)
+
+
+def test_a_default_is_taken_where_the_key_has_no_single_value() -> None:
+    pattern = resource_pattern("arn:aws:iam::1:user/${aws:PrincipalTag/team, 'x*'}", with_variables=True)
+    for context, expected in (
+        ({}, "x*"),
+        ({"aws:principaltag/team": "a"}, "a"),
+        ({"aws:principaltag/team": ("a",)}, "x*"),
+    ):
+        assert pattern.may_cover(f"arn:aws:iam::1:user/{expected}", context)
+        assert not pattern.may_cover("arn:aws:iam::1:user/xy", context)
+
+
 def test_before_2012_a_variable_is_plain_text_and_an_escape_a_wildcard() -> None:
     assert fits("${aws:username}", "${aws:username}")
     assert fits("${*}", "${whatever}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from keyturn.policy.document import DocumentKind
 from keyturn.policy.validation import (
     LONGEST_DOCUMENT,
     MalformedPolicyDocumentError,
@@ -102,6 +103,10 @@ def refusal(text: str) -> str:
         policy(statement(Condition=[{"StringEquals": {"aws:username": "bob"}}])),
         policy(with_condition("StringResembles", {"aws:username": "bob"})),
         policy(with_condition("ForAnyValue::StringEquals", {"aws:username": "bob"})),
+        policy(with_condition("ForAnyValue:Null", {"aws:username": "true"})),
+        policy(with_condition("NullIfExists", {"aws:username": "true"})),
+        policy(with_condition("stringequals", {"aws:username": "bob"})),
+        policy(with_condition("BoolNotEquals", {"aws:SecureTransport": "true"})),
         # A broken condition comes before a missing action.
         policy(statement("Action", Condition={"DateLessThan": {"aws:CurrentTime": {}}})),
         # The grammar comes before the version.
@@ -234,6 +239,12 @@ def test_a_refused_document_gets_the_text_of_aws(text: str, message: str) -> Non
     assert refusal(text) == message
 
 
+@pytest.mark.parametrize("key", ["aws:Foo", "AWS:user", "aws:PrincipalTag", "aws:", "aws:RequestTags/x"])
+def test_a_global_key_that_does_not_exist_is_refused(key: str) -> None:
+    message = f"The condition key {key} does not exist. Use a valid condition key."
+    assert refusal(policy(with_condition("StringEquals", {key: "x"}))) == message
+
+
 @pytest.mark.parametrize(
     "elements",
     [
@@ -260,6 +271,20 @@ def test_a_refused_document_gets_the_text_of_aws(text: str, message: str) -> Non
         {"Condition": {"StringEquals": {}}},
         {"Condition": {"nonsense": {}}},
         {"Condition": {"StringEquals": {"no-such-key": []}}},
+        {
+            "Condition": {
+                "StringEquals": {"ec2:NoSuchKey": "x", "token.actions.githubusercontent.com:sub": "x"}
+            }
+        },
+        {"Condition": {"StringEquals": {"AWS:PrincipalTag/a:b/c": "x", "aws:resourcetag/x": "y"}}},
+        {"Condition": {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-a/*", "aws:SourceOrgID": "o"}}},
+        {"Condition": {"Null": {"aws:TokenIssueTime": True}, "NumericLessThan": {"keys:Age": 1.5}}},
+        {
+            "Condition": {
+                "IpAddress": {"aws:SourceIp": "no address"},
+                "Bool": {"aws:SecureTransport": "maybe"},
+            }
+        },
         {"Condition": {"ForAnyValue:StringEqualsIfExists": {"aws:TagKeys": ["a", "b"]}}},
         {
             "Condition": {
@@ -305,3 +330,94 @@ def test_the_largest_documents_are_judged_at_once(resource: str) -> None:
 
 def test_white_space_does_not_count_against_a_quota() -> None:
     assert size_without_whitespace(' {\t"a" :\r\n"b c" } ') == len('{"a":"bc"}')
+
+
+GITHUB = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+TRUST = {"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}
+ON_RESOURCE = {**TRUST, "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {},
+        {"Principal": "*"},
+        {"Principal": {"AWS": "*"}},
+        {"Principal": {"AWS": ["arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:user/a/b"]}},
+        {"Principal": {"AWS": "arn:aws:sts::123456789012:assumed-role/deploy/run"}},
+        {"Principal": {"AWS": "AIDAQWERTYUIOPASDFGHJ"}},
+        {"Principal": {"Service": ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com"]}},
+        {"Principal": {"Federated": GITHUB}, "Action": "sts:AssumeRoleWithWebIdentity"},
+        {"Principal": {"Federated": "accounts.google.com"}, "Action": "sts:AssumeRoleWithWebIdentity"},
+        {"Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]},
+        {"Action": "STS:assumerole*"},
+        {"Effect": "Deny", "Principal": None, "NotPrincipal": {"AWS": "123456789012"}},
+        {
+            "Condition": {
+                "StringEquals": {"sts:ExternalId": "x", f"{GITHUB.partition('/')[2]}:sub": "repo:a/b"}
+            }
+        },
+    ],
+)
+def test_what_may_be_trusted_is_stored_as_a_trust_policy(elements: dict[str, Any]) -> None:
+    whole = {name: value for name, value in {**TRUST, **elements}.items() if value is not None}
+    for version in ("2012-10-17", "2008-10-17"):
+        document = validate(policy(whole, Version=version), kind=DocumentKind.TRUST)
+        assert document.kind is DocumentKind.TRUST
+        assert document.version == version
+        assert document.statements[0].undecided == ()
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ({"Resource": "*"}, "Has prohibited field Resource"),
+        ({"NotResource": "*"}, "Has prohibited field Resource"),
+        ({"Principal": None}, "Missing required field Principal"),
+        ({"Action": "iam:GetUser"}, "AssumeRole policy may only specify STS AssumeRole actions."),
+        ({"Action": "*"}, "AssumeRole policy may only specify STS AssumeRole actions."),
+        ({"Action": "sts:GetSessionToken"}, "AssumeRole policy may only specify STS AssumeRole actions."),
+        ({"Action": []}, NO_ACTIONS),
+        ({"Action": "AssumeRole"}, NO_VENDOR),
+        ({"Principal": {"AWS": "bob"}}, 'Invalid principal in policy: "AWS":"bob"'),
+        (
+            {"Principal": {"AWS": "arn:aws:iam::123456789012:user/*"}},
+            'Invalid principal in policy: "AWS":"arn:aws:iam::123456789012:user/*"',
+        ),
+        (
+            {"Principal": {"AWS": "arn:aws:iam::123456789012:group/makers"}},
+            'Invalid principal in policy: "AWS":"arn:aws:iam::123456789012:group/makers"',
+        ),
+        ({"Principal": {"Servant": "x"}}, 'Invalid principal in policy: "Servant":"x"'),
+        ({"Principal": {"Service": "not a domain"}}, 'Invalid principal in policy: "Service":"not a domain"'),
+        ({"Principal": {}}, SYNTAX),
+        ({"Principal": {"AWS": {}}}, SYNTAX),
+        ({"Principal": "bob"}, SYNTAX),
+        ({"NotPrincipal": {"AWS": "123456789012"}}, SYNTAX),
+        ({"Principal": None, "NotPrincipal": "*"}, "Allow with NotPrincipal is not allowed."),
+        ({"Sid": "a b"}, SID_SHAPE),
+        (
+            {"Condition": {"StringEquals": {"aws:Foo": "x"}}},
+            "The condition key aws:Foo does not exist. Use a valid condition key.",
+        ),
+    ],
+)
+def test_a_refused_trust_policy_gets_the_text_of_aws(elements: dict[str, Any], message: str) -> None:
+    whole = {name: value for name, value in {**TRUST, **elements}.items() if value is not None}
+    with pytest.raises(MalformedPolicyDocumentError) as caught:
+        validate(policy(whole), kind=DocumentKind.TRUST)
+    assert caught.value.message == message
+
+
+def test_a_resource_policy_names_principals_and_resources() -> None:
+    document = validate(policy(ON_RESOURCE), kind=DocumentKind.RESOURCE)
+    assert document.statements[0].principals is not None
+    for missing, message in (
+        ("Principal", "Missing required field Principal"),
+        ("Resource", NO_RESOURCES),
+        ("Action", NO_ACTIONS),
+    ):
+        without = {name: value for name, value in ON_RESOURCE.items() if name != missing}
+        with pytest.raises(MalformedPolicyDocumentError) as caught:
+            validate(policy(without), kind=DocumentKind.RESOURCE)
+        assert caught.value.message == message

@@ -224,7 +224,7 @@ def _the_holder(call: Call, parameters: Parameters) -> Target:
 def _last_used_denied(call: Call, parameters: Parameters) -> Fault:
     """The same words for a key that does not exist and one that the caller may not see."""
     return access_denied(
-        f"User: {call.caller.user.arn} is not authorized to perform iam:GetAccessKeyLastUsed"
+        f"User: {call.caller.arn} is not authorized to perform iam:GetAccessKeyLastUsed"
         f" on resource: access key {parameters['access_key_id']}"
     )
 
@@ -256,5 +256,5 @@ def get_access_key_info(_call: Call, *, access_key_id: str) -> Result:
 @operation("sts", "GetCallerIdentity", anything, needs_permission=False)
 def get_caller_identity(call: Call) -> Result:
     """Needs no permission, and no Deny stops it (STS API, GetCallerIdentity)."""
-    user = call.caller.user
-    return {"UserId": user.user_id, "Account": user.account_id, "Arn": user.arn}
+    caller = call.caller
+    return {"UserId": caller.unique_id, "Account": caller.account_id, "Arn": caller.arn}

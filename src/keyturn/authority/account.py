@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 from keyturn.authority.groups import GROUPS_PER_USER
+from keyturn.authority.instance_profiles import INSTANCE_PROFILES_PER_ACCOUNT
 from keyturn.authority.operations import Call, Result, WriteCall, anything, operation, page_of
 from keyturn.authority.policies import (
     ATTACHMENTS_PER_OWNER,
     GROUP_POLICY_SIZE,
     MANAGED_POLICY_SIZE,
     POLICIES_PER_ACCOUNT,
+    ROLE_POLICY_SIZE,
     USER_POLICY_SIZE,
     VERSIONS_PER_POLICY,
 )
+from keyturn.authority.roles import ROLES_PER_ACCOUNT, TRUST_POLICY_SIZE
 from keyturn.authority.storage import instance as rows
 from keyturn.authority.storage.groups import count_groups
+from keyturn.authority.storage.instance_profiles import count_profiles
+from keyturn.authority.storage.oidc_providers import count_providers
 from keyturn.authority.storage.policies import count_policies, count_policy_versions
+from keyturn.authority.storage.roles import count_roles
 from keyturn.authority.storage.users import count_users
 from keyturn.model.access_keys import KEYS_PER_USER
 from keyturn.wire.faults import no_such_entity
@@ -27,19 +33,11 @@ _AWS_DEFAULTS: Final = {
     "AccountMFAEnabled": 0,
     "AccountPasswordPresent": 0,
     "AccountSigningCertificatesPresent": 0,
-    "AssumeRolePolicySizeQuota": 2048,
-    "AttachedPoliciesPerRoleQuota": 10,
     "GlobalEndpointTokenVersion": 1,
     "GroupsQuota": 300,
-    "InstanceProfiles": 0,
-    "InstanceProfilesQuota": 1000,
     "MFADevices": 0,
     "MFADevicesInUse": 0,
     "PolicyVersionsInUseQuota": 10000,
-    "Providers": 0,
-    "RolePolicySizeQuota": 10240,
-    "Roles": 0,
-    "RolesQuota": 1000,
     "ServerCertificates": 0,
     "ServerCertificatesQuota": 20,
     "SigningCertificatesPerUserQuota": 2,
@@ -76,15 +74,23 @@ def get_account_summary(call: Call) -> Result:
         "SummaryMap": _AWS_DEFAULTS
         | {
             "AccessKeysPerUserQuota": KEYS_PER_USER,
+            "AssumeRolePolicySizeQuota": TRUST_POLICY_SIZE,
             "AttachedPoliciesPerGroupQuota": ATTACHMENTS_PER_OWNER,
+            "AttachedPoliciesPerRoleQuota": ATTACHMENTS_PER_OWNER,
             "AttachedPoliciesPerUserQuota": ATTACHMENTS_PER_OWNER,
             "GroupPolicySizeQuota": GROUP_POLICY_SIZE,
             "Groups": count_groups(reader, account_id),
             "GroupsPerUserQuota": GROUPS_PER_USER,
+            "InstanceProfiles": count_profiles(reader, account_id),
+            "InstanceProfilesQuota": INSTANCE_PROFILES_PER_ACCOUNT,
             "Policies": count_policies(reader, account_id),
             "PoliciesQuota": POLICIES_PER_ACCOUNT,
             "PolicySizeQuota": MANAGED_POLICY_SIZE,
             "PolicyVersionsInUse": count_policy_versions(reader, account_id),
+            "Providers": count_providers(reader, account_id),
+            "RolePolicySizeQuota": ROLE_POLICY_SIZE,
+            "Roles": count_roles(reader, account_id),
+            "RolesQuota": ROLES_PER_ACCOUNT,
             "UserPolicySizeQuota": USER_POLICY_SIZE,
             "Users": count_users(reader, account_id),
             "VersionsPerPolicyQuota": VERSIONS_PER_POLICY,

@@ -17,24 +17,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from keyturn.authority.authentication import Caller
 from keyturn.authority.operations import Operation, Parameters, Result, WriteCall
+from keyturn.authority.sessions import SessionKind
 from keyturn.authority.storage import audit_trail as rows
 from keyturn.authority.storage.audit_trail import AuditHead, ChainedRecord
 from keyturn.model.access_keys import AccountId
 from keyturn.model.clock import iso8601
+from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 from keyturn.model.secrets import Secret
 from keyturn.store.interface import Reader, Transaction
-from keyturn.store.sealing import Purpose, Sealer
 from keyturn.wire.faults import Fault
 
 EVENT_VERSION: Final = "1.11"
+_to_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _BATCH: Final = 1000
 _MOST_FAULTS: Final = 20
 
 
 class AuditTrail:
-    def __init__(self, sealer: Sealer, account_id: AccountId) -> None:
-        self._link = Link(sealer)
+    def __init__(self, chain_key: Secret, account_id: AccountId) -> None:
+        self._link = Link(chain_key)
         self._account_id = account_id
 
     def append_call(
@@ -44,17 +47,10 @@ class AuditTrail:
         parameters: Parameters,
         outcome: Result | Fault,
     ) -> None:
-        user = call.caller.user
+        caller = call.caller
         record: dict[str, Any] = {
             "eventVersion": EVENT_VERSION,
-            "userIdentity": {
-                "type": "IAMUser",
-                "principalId": user.user_id,
-                "arn": user.arn,
-                "accountId": user.account_id,
-                "accessKeyId": call.caller.access_key_id,
-                "userName": user.name,
-            },
+            "userIdentity": user_identity(caller),
             "eventTime": iso8601(call.now),
             "eventSource": f"{operation.service}.amazonaws.com",
             "eventName": operation.name,
@@ -78,7 +74,9 @@ class AuditTrail:
             record["errorMessage"] = outcome.message
         if call.notes:
             record["additionalEventData"] = call.notes
-        self._append(call.tx, record, call.now, operation.name, user.name, call.caller.access_key_id)
+        self._append(
+            call.tx, record, call.now, operation.name, _name_of(caller), caller.access_key_id or None
+        )
 
     def append_event(
         self, tx: Transaction, name: str, now: int, random_bytes: Callable[[int], bytes], **details: str
@@ -111,23 +109,83 @@ class AuditTrail:
         access_key_id: str | None,
     ) -> None:
         head = rows.audit_head(tx)
-        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
         unlinked = ChainedRecord(
-            head.sequence + 1, self._account_id, now, name, user_name, access_key_id, text, b""
+            head.sequence + 1, self._account_id, now, name, user_name, access_key_id, _to_json(record), b""
         )
         rows.append(tx, self._link.linked(unlinked, head.chain))
+
+
+def user_identity(caller: Caller) -> dict[str, Any]:
+    """CloudTrail's `userIdentity` (CloudTrail user guide, "CloudTrail userIdentity element")."""
+    principal, session = caller.principal, caller.session
+    identity: dict[str, Any] = {
+        "type": "IAMUser",
+        "principalId": caller.unique_id,
+        "arn": caller.arn,
+        "accountId": caller.account_id,
+        "accessKeyId": caller.access_key_id,
+    }
+    if isinstance(principal, User):
+        identity["userName"] = principal.name
+    if isinstance(principal, WebIdentityUser):
+        return {
+            "type": "WebIdentityUser",
+            "principalId": caller.unique_id,
+            "userName": principal.subject,
+            "identityProvider": principal.provider_arn,
+        }
+    if session is None:
+        return identity
+    context: dict[str, Any] = {
+        "attributes": {
+            "creationDate": iso8601(session.issued_at),
+            "mfaAuthenticated": "false" if session.mfa_at is None else "true",
+        }
+    }
+    if isinstance(principal, AssumedRole):
+        identity["type"] = "AssumedRole"
+        role = principal.role
+        context["sessionIssuer"] = {
+            "type": "Role",
+            "principalId": role.role_id,
+            "arn": role.arn,
+            "accountId": role.account_id,
+            "userName": role.name,
+        }
+    elif isinstance(principal, FederatedUser):
+        identity["type"] = "FederatedUser"
+        context["sessionIssuer"] = {
+            "type": "IAMUser",
+            "principalId": principal.user.user_id,
+            "arn": principal.user.arn,
+            "accountId": principal.user.account_id,
+            "userName": principal.user.name,
+        }
+    if session.kind is SessionKind.WEB_IDENTITY:
+        context["webIdFederationData"] = {"federatedProvider": session.provider, "attributes": {}}
+    if session.source_identity:
+        context["sourceIdentity"] = session.source_identity
+    return identity | {"sessionContext": context}
+
+
+def _name_of(caller: Caller) -> str:
+    """What LookupEvents calls `Username`: the user's name, or the session's."""
+    principal = caller.principal
+    if isinstance(principal, AssumedRole):
+        return principal.session_name
+    if isinstance(principal, WebIdentityUser):
+        return principal.subject
+    return principal.name
 
 
 class Link:
     """The keyed hash that ties a record to the one before."""
 
-    def __init__(self, sealer: Sealer) -> None:
-        key = sealer.derive_mac_key(Purpose.AUDIT_CHAIN)
+    def __init__(self, key: Secret) -> None:
         self._keyed = hmac.new(key.reveal(), digestmod=hashlib.sha256)
 
     def of(self, record: ChainedRecord, previous: bytes) -> bytes:
-        link = self._keyed.copy()
-        for part in (
+        parts = (
             previous,
             struct.pack(">qq", record.sequence, record.event_time),
             record.account_id.encode(),
@@ -135,21 +193,13 @@ class Link:
             b"-" if record.user_name is None else b"+" + record.user_name.encode(),
             b"-" if record.access_key_id is None else b"+" + record.access_key_id.encode(),
             record.record.encode("utf-8", "surrogatepass"),
-        ):
-            link.update(struct.pack(">I", len(part)) + part)
+        )
+        link = self._keyed.copy()
+        link.update(b"".join([len(part).to_bytes(4, "big") + part for part in parts]))
         return link.digest()
 
     def linked(self, record: ChainedRecord, previous: bytes) -> ChainedRecord:
-        return ChainedRecord(
-            record.sequence,
-            record.account_id,
-            record.event_time,
-            record.event_name,
-            record.user_name,
-            record.access_key_id,
-            record.record,
-            self.of(record, previous),
-        )
+        return record._replace(chain=self.of(record, previous))
 
 
 def _told(value: Any) -> Any:
@@ -157,12 +207,15 @@ def _told(value: Any) -> Any:
 
 
 def _response(result: Result) -> Result | None:
-    """The answer in CloudTrail's spelling. A `Secret` in it is left out, as CloudTrail leaves it out."""
+    """The answer in CloudTrail's spelling. A `Secret` in it is left out, as CloudTrail leaves it out, and so is a
+    session token, which CloudTrail shows: half of a credential has no business in a log.
+    """
     told = {}
     for name, value in result.items():
-        if isinstance(value, Secret):
+        if isinstance(value, Secret) or name == "SessionToken":
             continue
-        told[name[:1].lower() + name[1:]] = _response(value) if isinstance(value, dict) else value
+        spelt = name.lower() if name.isupper() else name[:1].lower() + name[1:]
+        told[spelt] = _response(value) if isinstance(value, dict) else value
     return told or None
 
 
@@ -182,12 +235,12 @@ class Verdict:
 
 def verify_trail(
     reader: Reader,
-    sealer: Sealer,
+    chain_key: Secret,
     mark: AuditHead | None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Verdict:
     """Walk the whole chain: changed, missing, reordered and re-linked records, and a tail cut below the mark."""
-    link = Link(sealer)
+    link = Link(chain_key)
     head = rows.audit_head(reader)
     faults: list[str] = []
     if rows.has_records_before_the_first(reader):

@@ -19,6 +19,7 @@ from keyturn.authority.operations import (
     WriteCall,
 )
 from keyturn.authority.services import Services
+from keyturn.authority.web_identity import WebIdentity
 from keyturn.model.clock import Clock
 from keyturn.store.interface import Store, Transaction
 from keyturn.wire.faults import Fault
@@ -44,13 +45,18 @@ class Authority:
         return OPERATIONS.get((service, name))
 
     async def perform(
-        self, operation: Operation, caller: Caller, facts: RequestFacts, parameters: Parameters
+        self,
+        operation: Operation,
+        caller: Caller,
+        facts: RequestFacts,
+        parameters: Parameters,
+        web_identity: WebIdentity | None = None,
     ) -> Result:
         """The result of the call; raises the Fault that refuses it, or StoreUnavailableError."""
         if not operation.writes:
             return self._read(operation, caller, facts, parameters)
         outcome = await self.store.write(
-            lambda tx: self._write(tx, operation, caller, facts, parameters),
+            lambda tx: self._write(tx, operation, caller, facts, parameters, web_identity),
             urgent=operation.is_urgent(parameters),
         )
         if isinstance(outcome, Fault):
@@ -72,13 +78,15 @@ class Authority:
         caller: Caller,
         facts: RequestFacts,
         parameters: Parameters,
+        web_identity: WebIdentity | None,
     ) -> Result | Fault:
         """A refusal is a value here, so that its audit record is kept while the change is undone."""
+        now = self.clock.now_ms()
         try:
-            caller = still_holds(tx, caller)
+            caller = still_holds(tx, caller, now)
         except Fault as revoked:
             return revoked
-        call = WriteCall(operation.name, caller, self.clock.now_ms(), facts, self.services, tx, tx)
+        call = WriteCall(operation.name, caller, now, facts, self.services, tx, web_identity, tx=tx)
         outcome: Result | Fault
         try:
             with tx.savepoint():
@@ -86,6 +94,8 @@ class Authority:
                 outcome = operation.act(call, **parameters)
         except Fault as refused:
             outcome = refused
+            for act in call.even_if_refused:
+                act(tx)
         if isinstance(outcome, Fault) and self.store.is_low_on_space:
             # The reserve is for revocations that happen, not for the record of those that do not.
             return outcome

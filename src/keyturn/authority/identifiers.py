@@ -1,4 +1,4 @@
-"""Unique ids of users, groups and policies: a prefix and 17 base32 characters (IAM user guide, "Unique identifiers")."""
+"""Unique ids of users, groups, roles and the like: a prefix and 17 base32 characters (IAM user guide, "Unique identifiers")."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 USER_PREFIX: Final = "AIDA"
 GROUP_PREFIX: Final = "AGPA"
 POLICY_PREFIX: Final = "ANPA"
+ROLE_PREFIX: Final = "AROA"
+INSTANCE_PROFILE_PREFIX: Final = "AIPA"
 
 
 def mint_unique_id(prefix: str, random_bytes: Callable[[int], bytes]) -> str:

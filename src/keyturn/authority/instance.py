@@ -18,6 +18,7 @@ from keyturn.authority.access_keys import issue, mint_unissued
 from keyturn.authority.audit import AuditTrail
 from keyturn.authority.identifiers import USER_PREFIX, mint_unique_id
 from keyturn.authority.mark import MarkFile
+from keyturn.authority.master_key import refuse_unfinished
 from keyturn.authority.storage import access_keys as key_rows
 from keyturn.authority.storage import audit_trail
 from keyturn.authority.storage import instance as rows
@@ -99,11 +100,7 @@ async def open_master_key(
 ) -> Sealer:
     """The sealer of this database. Only a database that never had a key gets a new one."""
     path = key_file.path
-    if data_dir.resolve() in path.resolve().parents:
-        raise KeyturnError(
-            f"the master key {path} lies inside the data directory: a copy of one would be a copy of both",
-            f"move it out: mv {path} ~/.config/keyturn/{instance.instance_id}.key",
-        )
+    refuse_inside_data(path, instance, data_dir)
     if instance.kek_id is None:
         if not key_file.is_explicit:
             remove_unfinished(path)
@@ -111,6 +108,8 @@ async def open_master_key(
         sealer = Sealer(master, random_bytes=random_bytes)
         await store.write(lambda tx: rows.set_master_key(tx, sealer.kek_id, sealer.key_check()))
         return sealer
+    with store.read() as reader:
+        refuse_unfinished(reader, instance, path)
     if not path.exists():
         raise KeyturnError(
             f"the master key of this database is missing: {path} (key id {instance.kek_id.hex()})",
@@ -118,6 +117,14 @@ async def open_master_key(
             " no new key is made for a database that has one",
         )
     return check_master_key(instance, read_master_key(path), path, random_bytes)
+
+
+def refuse_inside_data(path: Path, instance: Instance, data_dir: Path) -> None:
+    if data_dir.resolve() in path.resolve().parents:
+        raise KeyturnError(
+            f"the master key {path} lies inside the data directory: a copy of one would be a copy of both",
+            f"move it out: mv {path} ~/.config/keyturn/{instance.instance_id}.key",
+        )
 
 
 def check_master_key(instance: Instance, master: MasterKey, path: Path, random_bytes: RandomBytes) -> Sealer:

@@ -8,11 +8,13 @@ an id that was never issued is not recorded.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from keyturn.authority.storage import event_history as history_rows
 from keyturn.authority.storage import usage as rows
+from keyturn.authority.storage.event_history import UsagePosition
 from keyturn.authority.storage.usage import LastUse, Unproved, UsageKey, UsageRow
 from keyturn.model.access_keys import AccessKeyId
 from keyturn.store.interface import Store, Transaction
@@ -53,15 +55,22 @@ class UsageRecorder:
         service: str,
         region: str,
         action: str,
+        is_session: bool = False,
     ) -> None:
-        """A signature matched an active key (also when policy then denies)."""
-        use = LastUse(at, service, region)
+        """A signature matched an active key (also when policy then denies).
+
+        A session's call is a use of the key that obtained it, but not what AWS calls that key's last use.
+        """
+        if not is_session:
+            self._note_last(access_key_id, LastUse(at, service, region))
+        self._tally("used", access_key_id, at, source, user_agent, service, action)
+
+    def _note_last(self, access_key_id: AccessKeyId, use: LastUse) -> None:
         self._pending_last[access_key_id] = use
         self._recent[access_key_id] = use
         self._recent.move_to_end(access_key_id)
         if len(self._recent) > _MOST_RECENT:
             self._recent.popitem(last=False)
-        self._tally("used", access_key_id, at, source, user_agent, service, action)
 
     def record_proved_refusal(
         self,
@@ -89,6 +98,23 @@ class UsageRecorder:
             return recent
         with self._store.read() as reader:
             return rows.last_use(reader, access_key_id)
+
+    def last_uses(self) -> dict[AccessKeyId, LastUse]:
+        """Of every key at once, for reports."""
+        with self._store.read() as reader:
+            return rows.last_uses(reader) | self._recent
+
+    def usage_of(self, access_key_id: AccessKeyId) -> list[UsageRow]:
+        """Who used a key and who was refused, at most a second behind."""
+        with self._store.read() as reader:
+            return rows.usage_of(reader, access_key_id)
+
+    def rows_behind(
+        self, position: UsagePosition, start: int, limit: int, keys: Sequence[str] | None
+    ) -> list[UsageRow]:
+        """Of all keys or of some, latest first, at most a second behind."""
+        with self._store.read() as reader:
+            return history_rows.usage_rows_behind(reader, position, start, limit, keys)
 
     async def flush(self) -> None:
         """Write what is pending. If the store can't take it now, it stays pending."""

@@ -15,8 +15,8 @@ from typing import Final
 
 from keyturn.authority.storage.audit_trail import AuditHead
 from keyturn.model.errors import KeyturnError
+from keyturn.model.secrets import Secret
 from keyturn.store.private_files import fsync_directory
-from keyturn.store.sealing import Purpose, Sealer
 
 _VERSION: Final = 1
 _LONGEST: Final = 4096
@@ -25,10 +25,10 @@ _LONGEST: Final = 4096
 class MarkFile:
     """One small JSON file with a keyed hash of its own, replaced atomically."""
 
-    def __init__(self, path: Path, instance_id: str, sealer: Sealer) -> None:
+    def __init__(self, path: Path, instance_id: str, checkpoint_key: Secret) -> None:
         self.path = path
         self._instance_id = instance_id
-        self._key = sealer.derive_mac_key(Purpose.AUDIT_CHECKPOINT)
+        self._key = checkpoint_key
         self._written: AuditHead | None = None
 
     def read(self) -> AuditHead | None:

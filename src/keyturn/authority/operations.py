@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from keyturn.authority.authentication import Caller
+from keyturn.authority.web_identity import WebIdentity
 from keyturn.model.access_keys import AccountId
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault, validation_error
@@ -54,6 +55,8 @@ class Call:
     facts: RequestFacts
     services: Services
     reader: Reader
+    web_identity: WebIdentity | None = None
+    """Of a call that came with a web identity token in place of a signature."""
 
     @property
     def account_id(self) -> AccountId:
@@ -64,9 +67,16 @@ class Call:
 class WriteCall(Call):
     """One authenticated call that changes something, inside its transaction."""
 
-    tx: Transaction
-    notes: dict[str, str] = field(default_factory=dict)
+    tx: Transaction = field(kw_only=True)
+    notes: dict[str, str] = field(default_factory=dict, kw_only=True)
     """Goes into the audit record's `additionalEventData`."""
+    even_if_refused: list[Callable[[Transaction], None]] = field(default_factory=list)
+    """Written again after a refusal has undone the rest: what is remembered of an attempt that failed."""
+
+    def remember(self, act: Callable[[Transaction], None]) -> None:
+        """Write it now, and see that it stays even if the call is refused: a wrong code counts."""
+        act(self.tx)
+        self.even_if_refused.append(act)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,14 @@ class Target:
 
     arn: str
     text: str
+    tags: tuple[tuple[str, str], ...] = ()
+    """Of the resource, for conditions on them."""
+    boundary: str | None = None
+    """ARN of the user's or role's permissions boundary: iam:PermissionsBoundary, where a call does not set one."""
+    policy: str | None = None
+    """The resource's own policy, which has a say beside the caller's."""
+    keys: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
+    """Condition keys of the service about this call, in lower case."""
 
 
 ANYTHING: Final = Target("*", "*")
@@ -89,6 +107,8 @@ class Operation:
     writes: bool
     further_target: Callable[[Call, Parameters], Target] | None = None
     """What else the caller must have permission on: what a rename makes of the target."""
+    passes: Callable[[Call, Parameters], tuple[Target, str]] | None = None
+    """The role that is handed on, and the service it is for: that needs iam:PassRole."""
     needs_permission: bool = True
     is_urgent: Callable[[Parameters], bool] = lambda _parameters: False
     """A revocation: it may use the space that is kept for a full disk."""

@@ -1,4 +1,7 @@
-"""Policies: inline ones of users and groups, managed ones with versions, and what they are attached to."""
+"""Policies: inline ones of users, groups and roles, managed ones with versions, and what they are used for.
+
+A managed policy is used as a permissions policy, attached to somebody, or as a boundary of users and roles.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,15 @@ from keyturn.authority.operations import (
     page,
     page_of,
 )
+from keyturn.authority.roles import find_role, the_role
 from keyturn.authority.storage import policies as rows
+from keyturn.authority.storage import roles as role_rows
 from keyturn.authority.storage.policies import ManagedPolicy, PolicyVersion
+from keyturn.authority.storage.roles import Holder
 from keyturn.authority.storage.users import Tag, fold
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.authority.users import check_path, find_user, the_user
+from keyturn.model.access_keys import AccountId
 from keyturn.model.arns import policy_arn as arn_of_policy
 from keyturn.policy.managed import MANAGED_POLICIES
 from keyturn.policy.managed import ManagedPolicy as AwsManagedPolicy
@@ -32,6 +39,7 @@ from keyturn.policy.validation import (
     size_without_whitespace,
     validate,
 )
+from keyturn.store.interface import Reader
 from keyturn.wire.faults import (
     Fault,
     access_denied,
@@ -45,16 +53,20 @@ from keyturn.wire.faults import (
 
 USER_POLICY_SIZE: Final = 2048
 GROUP_POLICY_SIZE: Final = 5120
+ROLE_POLICY_SIZE: Final = 10240
 MANAGED_POLICY_SIZE: Final = 6144
 ATTACHMENTS_PER_OWNER: Final = 10
 VERSIONS_PER_POLICY: Final = 5
 POLICIES_PER_ACCOUNT: Final = 1500
+PERMISSIONS_USAGE: Final = "PermissionsPolicy"
+BOUNDARY_USAGE: Final = "PermissionsBoundary"
+"""The values of PolicyUsageFilter; without one, both uses count."""
 _AWS_ARN: Final = "arn:aws:iam::aws:policy/"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A user or a group, as far as its policies go."""
+    """A user, a group or a role, as far as its policies go."""
 
     owner_id: str
     name: str
@@ -72,11 +84,21 @@ def _group_owner(call: Call, name: str) -> Owner:
     return Owner(group.group_id, group.name, "group", GROUP_POLICY_SIZE)
 
 
+def _role_owner(call: Call, name: str) -> Owner:
+    role = find_role(call, name).role
+    return Owner(role.role_id, role.name, "role", ROLE_POLICY_SIZE)
+
+
 def _check_document(document: str) -> None:
     try:
         validate(document)
     except MalformedPolicyDocumentError as malformed:
         raise malformed_policy_document(str(malformed)) from malformed
+
+
+def check_session_policy(document: str) -> None:
+    """A session's policy is written like an identity's (STS API, `Policy`)."""
+    _check_document(document)
 
 
 # Inline policies
@@ -138,6 +160,11 @@ def put_group_policy(call: WriteCall, *, group_name: str, policy_name: str, poli
     return _put_inline(call, _group_owner(call, group_name), policy_name, policy_document)
 
 
+@operation("iam", "PutRolePolicy", the_role, writes=True)
+def put_role_policy(call: WriteCall, *, role_name: str, policy_name: str, policy_document: str) -> Result:
+    return _put_inline(call, _role_owner(call, role_name), policy_name, policy_document)
+
+
 @operation("iam", "GetUserPolicy", the_user)
 def get_user_policy(call: Call, *, user_name: str, policy_name: str) -> Result:
     owner = _user_owner(call, user_name)
@@ -152,6 +179,13 @@ def get_group_policy(call: Call, *, group_name: str, policy_name: str) -> Result
     return {"GroupName": owner.name, "PolicyName": policy_name, "PolicyDocument": _encoded(document)}
 
 
+@operation("iam", "GetRolePolicy", the_role)
+def get_role_policy(call: Call, *, role_name: str, policy_name: str) -> Result:
+    owner = _role_owner(call, role_name)
+    document = _inline(call, owner, policy_name)
+    return {"RoleName": owner.name, "PolicyName": policy_name, "PolicyDocument": _encoded(document)}
+
+
 @operation("iam", "DeleteUserPolicy", the_user, writes=True)
 def delete_user_policy(call: WriteCall, *, user_name: str, policy_name: str) -> Result:
     return _delete_inline(call, _user_owner(call, user_name), policy_name)
@@ -160,6 +194,11 @@ def delete_user_policy(call: WriteCall, *, user_name: str, policy_name: str) -> 
 @operation("iam", "DeleteGroupPolicy", the_group, writes=True)
 def delete_group_policy(call: WriteCall, *, group_name: str, policy_name: str) -> Result:
     return _delete_inline(call, _group_owner(call, group_name), policy_name)
+
+
+@operation("iam", "DeleteRolePolicy", the_role, writes=True)
+def delete_role_policy(call: WriteCall, *, role_name: str, policy_name: str) -> Result:
+    return _delete_inline(call, _role_owner(call, role_name), policy_name)
 
 
 @operation("iam", "ListUserPolicies", the_user)
@@ -176,6 +215,13 @@ def list_group_policies(
     return _list_inline(call, _group_owner(call, group_name), marker, max_items)
 
 
+@operation("iam", "ListRolePolicies", the_role)
+def list_role_policies(
+    call: Call, *, role_name: str, marker: str | None = None, max_items: int | None = None
+) -> Result:
+    return _list_inline(call, _role_owner(call, role_name), marker, max_items)
+
+
 # Managed policies
 
 
@@ -184,9 +230,11 @@ def _encoded(document: str) -> str:
     return quote(document, safe="")
 
 
-def _the_policy(_call: Call, parameters: Parameters) -> Target:
+def _the_policy(call: Call, parameters: Parameters) -> Target:
     arn = parameters["policy_arn"]
-    return Target(arn, f"policy {arn}")
+    policy = rows.policy_by_arn(call.reader, arn)
+    tags = rows.tags_of_policy(call.reader, policy.policy_id) if policy else ()
+    return Target(arn, f"policy {arn}", tuple(tags))
 
 
 def _the_new_policy(call: Call, parameters: Parameters) -> Target:
@@ -229,7 +277,7 @@ def _find_our_policy(call: Call, arn: str, act: str, version_id: str | None = No
     return policy
 
 
-def _described(policy: ManagedPolicy | AwsManagedPolicy, attachments: int) -> Result:
+def _described(policy: ManagedPolicy | AwsManagedPolicy, attachments: int, boundary_uses: int) -> Result:
     if isinstance(policy, AwsManagedPolicy):
         version, created, updated = policy.default_version_id, policy.created_at, policy.updated_at
     else:
@@ -241,7 +289,7 @@ def _described(policy: ManagedPolicy | AwsManagedPolicy, attachments: int) -> Re
         "Path": policy.path,
         "DefaultVersionId": version,
         "AttachmentCount": attachments,
-        "PermissionsBoundaryUsageCount": 0,
+        "PermissionsBoundaryUsageCount": boundary_uses,
         "IsAttachable": True,
         "CreateDate": created,
         "UpdateDate": updated,
@@ -291,15 +339,17 @@ def create_policy(
     )
     rows.insert_policy(call.tx, policy, policy_document)
     rows.put_policy_tags(call.tx, call.account_id, policy.policy_id, pairs)
-    return {"Policy": _described(policy, 0) | ({"Tags": tag_list(pairs)} if pairs else {})}
+    return {"Policy": _described(policy, 0, 0) | ({"Tags": tag_list(pairs)} if pairs else {})}
 
 
 @operation("iam", "GetPolicy", _the_policy)
 def get_policy(call: Call, *, policy_arn: str) -> Result:
     policy = _find_policy(call, policy_arn)
     attachments = rows.attachment_counts(call.reader, call.account_id).get(policy_arn, 0)
+    boundary_uses = role_rows.boundary_counts(call.reader, call.account_id).get(policy_arn, 0)
     description = {"Description": policy.description} if policy.description else {}
-    return {"Policy": _described(policy, attachments) | description | {"Tags": tag_list(_tags(call, policy))}}
+    tags = {"Tags": tag_list(_tags(call, policy))}
+    return {"Policy": _described(policy, attachments, boundary_uses) | description | tags}
 
 
 @operation("iam", "ListPolicies", _all_policies)
@@ -313,26 +363,41 @@ def list_policies(
     marker: str | None = None,
     max_items: int | None = None,
 ) -> Result:
-    counts = rows.attachment_counts(call.reader, call.account_id)
+    attachments = rows.attachment_counts(call.reader, call.account_id)
+    boundary_uses = role_rows.boundary_counts(call.reader, call.account_id)
     policies: list[ManagedPolicy | AwsManagedPolicy] = []
-    if policy_usage_filter != "PermissionsBoundary":  # nothing is used as a boundary yet
-        if scope != "AWS":
-            policies += rows.policies_of_account(call.reader, call.account_id)
-        if scope != "Local":
-            policies += MANAGED_POLICIES.values()
-    chosen = [
-        policy
-        for policy in policies
-        if policy.path.startswith(path_prefix) and not (only_attached and not counts.get(policy.arn))
-    ]
+    if scope != "AWS":
+        policies += rows.policies_of_account(call.reader, call.account_id)
+    if scope != "Local":
+        policies += MANAGED_POLICIES.values()
+
+    def is_wanted(policy: ManagedPolicy | AwsManagedPolicy) -> bool:
+        """A policy that nobody uses yet counts as a permissions policy."""
+        attached, bounding = attachments.get(policy.arn, 0), boundary_uses.get(policy.arn, 0)
+        if not policy.path.startswith(path_prefix):
+            return False
+        if policy_usage_filter == BOUNDARY_USAGE:
+            return bounding > 0
+        if policy_usage_filter == PERMISSIONS_USAGE and bounding and not attached:
+            return False
+        return attached > 0 or not only_attached
+
+    chosen = [policy for policy in policies if is_wanted(policy)]
     listed, end = page_of(call, marker, max_items, chosen, lambda policy: f"{fold(policy.name)} {policy.arn}")
-    return {"Policies": [_described(policy, counts.get(policy.arn, 0)) for policy in listed], **end}
+    return {
+        "Policies": [
+            _described(policy, attachments.get(policy.arn, 0), boundary_uses.get(policy.arn, 0))
+            for policy in listed
+        ],
+        **end,
+    }
 
 
 @operation("iam", "DeletePolicy", _the_policy, writes=True)
 def delete_policy(call: WriteCall, *, policy_arn: str) -> Result:
     policy = _find_our_policy(call, policy_arn, "delete policies")
-    if rows.attachment_counts(call.reader, call.account_id).get(policy_arn):
+    is_attached = policy_arn in rows.attachment_counts(call.reader, call.account_id)
+    if is_attached or policy_arn in role_rows.boundary_counts(call.reader, call.account_id):
         raise delete_conflict("Cannot delete a policy attached to entities.")
     if len(rows.policy_versions(call.reader, policy.policy_id)) > 1:
         raise delete_conflict(
@@ -531,6 +596,11 @@ def attach_group_policy(call: WriteCall, *, group_name: str, policy_arn: str) ->
     return _attach(call, _group_owner(call, group_name), policy_arn)
 
 
+@operation("iam", "AttachRolePolicy", the_role, writes=True)
+def attach_role_policy(call: WriteCall, *, role_name: str, policy_arn: str) -> Result:
+    return _attach(call, _role_owner(call, role_name), policy_arn)
+
+
 @operation("iam", "DetachUserPolicy", the_user, writes=True)
 def detach_user_policy(call: WriteCall, *, user_name: str, policy_arn: str) -> Result:
     return _detach(call, _user_owner(call, user_name), policy_arn)
@@ -539,6 +609,11 @@ def detach_user_policy(call: WriteCall, *, user_name: str, policy_arn: str) -> R
 @operation("iam", "DetachGroupPolicy", the_group, writes=True)
 def detach_group_policy(call: WriteCall, *, group_name: str, policy_arn: str) -> Result:
     return _detach(call, _group_owner(call, group_name), policy_arn)
+
+
+@operation("iam", "DetachRolePolicy", the_role, writes=True)
+def detach_role_policy(call: WriteCall, *, role_name: str, policy_arn: str) -> Result:
+    return _detach(call, _role_owner(call, role_name), policy_arn)
 
 
 @operation("iam", "ListAttachedUserPolicies", the_user)
@@ -565,7 +640,27 @@ def list_attached_group_policies(
     return _list_attached(call, _group_owner(call, group_name), path_prefix, marker, max_items)
 
 
-Holders = Callable[..., list[tuple[str, str, str]]]
+@operation("iam", "ListAttachedRolePolicies", the_role)
+def list_attached_role_policies(
+    call: Call,
+    *,
+    role_name: str,
+    path_prefix: str = "/",
+    marker: str | None = None,
+    max_items: int | None = None,
+) -> Result:
+    return _list_attached(call, _role_owner(call, role_name), path_prefix, marker, max_items)
+
+
+HoldersOf = Callable[[Reader, AccountId, str], list[Holder]]
+_HOLDERS: Final[tuple[tuple[str, str, HoldersOf], ...]] = (
+    ("Group", PERMISSIONS_USAGE, rows.groups_with_policy),
+    ("User", PERMISSIONS_USAGE, rows.users_with_policy),
+    ("User", BOUNDARY_USAGE, role_rows.users_with_boundary),
+    ("Role", PERMISSIONS_USAGE, role_rows.roles_with_policy),
+    ("Role", BOUNDARY_USAGE, role_rows.roles_with_boundary),
+)
+"""Who may hold a policy, for which use, and who asks the store for them."""
 
 
 @operation("iam", "ListEntitiesForPolicy", _the_policy)
@@ -580,27 +675,22 @@ def list_entities_for_policy(
     max_items: int | None = None,
 ) -> Result:
     _check_attachable(call, policy_arn)
-    holders: list[tuple[str, str, str]] = []
-    if policy_usage_filter != "PermissionsBoundary":  # nothing is used as a boundary yet
-        kinds: tuple[tuple[str, Holders], ...] = (
-            ("Group", rows.groups_with_policy),
-            ("User", rows.users_with_policy),
-        )
-        for kind, holders_of in kinds:
-            if entity_filter in {None, kind}:
-                holders += [
-                    (kind, name, owner_id)
-                    for name, owner_id, path in holders_of(call.reader, call.account_id, policy_arn)
-                    if path.startswith(path_prefix)
-                ]
-    listed, end = page_of(call, marker, max_items, holders, lambda held: f"{held[0]} {fold(held[1])}")
-    return {
-        "PolicyGroups": [
-            {"GroupName": name, "GroupId": owner_id} for kind, name, owner_id in listed if kind == "Group"
-        ],
-        "PolicyUsers": [
-            {"UserName": name, "UserId": owner_id} for kind, name, owner_id in listed if kind == "User"
-        ],
-        "PolicyRoles": [],
-        **end,
+    holders = {
+        (kind, name, unique_id)  # once, also if it is both attached and the boundary
+        for kind, usage, holders_of in _HOLDERS
+        if entity_filter in {None, kind} and policy_usage_filter in {None, usage}
+        for name, unique_id, path in holders_of(call.reader, call.account_id, policy_arn)
+        if path.startswith(path_prefix)
     }
+    listed, end = page_of(
+        call, marker, max_items, list(holders), lambda holder: f"{holder[0]} {fold(holder[1])}"
+    )
+
+    def named(wanted: str) -> list[Result]:
+        return [
+            {f"{wanted}Name": name, f"{wanted}Id": unique_id}
+            for kind, name, unique_id in listed
+            if kind == wanted
+        ]
+
+    return {"PolicyGroups": named("Group"), "PolicyUsers": named("User"), "PolicyRoles": named("Role"), **end}

@@ -7,6 +7,7 @@ secret is known to have arrived.
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import Final
 
 from keyturn.model.access_keys import AccessKeyId
@@ -27,7 +28,10 @@ class Repeats:
         A key whose commit is lost may be noted; nothing finds it, for its row is lost too.
         """
         with self._lock:
-            for key in [key for key, made in self._unused.items() if made < now - WINDOW_MS][:16]:
+            # The oldest come first, and a few at a time will do: looking through all would cost each of thousands.
+            for key in tuple(islice(self._unused, 16)):
+                if self._unused[key] >= now - WINDOW_MS:
+                    break
                 del self._unused[key]
             self._unused[access_key_id] = now
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from keyturn.authority.boundaries import check_boundary, described_boundary
 from keyturn.authority.identifiers import USER_PREFIX, mint_unique_id
 from keyturn.authority.operations import (
     Call,
@@ -20,6 +21,9 @@ from keyturn.authority.storage import access_keys as key_rows
 from keyturn.authority.storage import groups as group_rows
 from keyturn.authority.storage import policies as policy_rows
 from keyturn.authority.storage import users as rows
+from keyturn.authority.storage.login_profiles import has_login_profile
+from keyturn.authority.storage.mfa import devices_of_user
+from keyturn.authority.storage.roles import boundary_of_user, set_boundary_of_user
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.model.arns import user_arn
 from keyturn.model.principals import User, UserId
@@ -28,7 +32,6 @@ from keyturn.wire.faults import (
     already_exists,
     delete_conflict,
     no_such_entity,
-    not_implemented,
     validation_error,
 )
 
@@ -47,17 +50,29 @@ def find_user(call: Call, name: str) -> User:
 
 def user_or_caller(call: Call, name: str | None) -> User:
     """An omitted UserName means oneself (IAM API, each operation's `UserName`)."""
-    return call.caller.user if name is None else find_user(call, name)
+    return the_caller(call) if name is None else find_user(call, name)
+
+
+def the_caller(call: Call) -> User:
+    """The calling user; a role session or a federated user has no user of its own to act on."""
+    user = call.caller.user
+    if user is None:
+        raise validation_error("Must specify userName when calling with non-User credentials")
+    return user
 
 
 def the_user(call: Call, parameters: Parameters) -> Target:
     """The user that the parameters name, or the caller; a user that does not exist has the path `/`."""
     name = parameters.get("user_name")
-    if name is None:
-        return Target(call.caller.user.arn, f"user {call.caller.user.name}")
-    user = rows.user_by_name(call.reader, call.account_id, name)
-    arn = user.arn if user else user_arn(call.account_id, "/", name)
-    return Target(arn, f"user {user.name if user else name}")
+    user = the_caller(call) if name is None else rows.user_by_name(call.reader, call.account_id, name)
+    if user is None:
+        return Target(user_arn(call.account_id, "/", str(name)), f"user {name}")
+    return Target(
+        user.arn,
+        f"user {user.name}",
+        tuple(rows.tags_of_user(call.reader, user.user_id)),
+        boundary_of_user(call.reader, user.user_id),
+    )
 
 
 def _the_renamed_user(call: Call, parameters: Parameters) -> Target:
@@ -94,9 +109,11 @@ def described(user: User) -> Result:
     }
 
 
-def _described_with_tags(reader: Reader, user: User) -> Result:
+def _described_in_full(reader: Reader, user: User) -> Result:
+    """With boundary and tags, which listings do not show."""
     tags = rows.tags_of_user(reader, user.user_id)
-    return described(user) | ({"Tags": tag_list(tags)} if tags else {})
+    boundary = described_boundary(boundary_of_user(reader, user.user_id))
+    return described(user) | boundary | ({"Tags": tag_list(tags)} if tags else {})
 
 
 @operation("iam", "CreateUser", _the_new_user, writes=True)
@@ -108,22 +125,24 @@ def create_user(
     permissions_boundary: str | None = None,
     tags: Sequence[Result] = (),
 ) -> Result:
-    if permissions_boundary is not None:
-        raise not_implemented("iam", "CreateUser with PermissionsBoundary")
     check_path(path)
     pairs = check_new_tags(tags)
+    if permissions_boundary is not None:
+        check_boundary(call, permissions_boundary)
     if rows.user_by_name(call.reader, call.account_id, user_name):
         raise already_exists(f"User with name {user_name} already exists.")
     user_id = UserId(mint_unique_id(USER_PREFIX, call.services.random_bytes))
     user = User(call.account_id, user_id, user_name, path, call.now)
     rows.insert_user(call.tx, user)
     rows.put_user_tags(call.tx, call.account_id, user_id, pairs)
-    return {"User": _described_with_tags(call.reader, user)}
+    if permissions_boundary is not None:
+        set_boundary_of_user(call.tx, user_id, permissions_boundary)
+    return {"User": _described_in_full(call.reader, user)}
 
 
 @operation("iam", "GetUser", the_user)
 def get_user(call: Call, *, user_name: str | None = None) -> Result:
-    return {"User": _described_with_tags(call.reader, user_or_caller(call, user_name))}
+    return {"User": _described_in_full(call.reader, user_or_caller(call, user_name))}
 
 
 @operation("iam", "ListUsers", _all_users)
@@ -167,9 +186,32 @@ def delete_user(call: WriteCall, *, user_name: str) -> Result:
         raise delete_conflict("Cannot delete entity, must delete policies first.")
     if key_rows.access_keys_of_user(call.reader, user.user_id):
         raise delete_conflict("Cannot delete entity, must delete access keys first.")
+    if has_login_profile(call.reader, user.user_id):
+        raise delete_conflict("Cannot delete entity, must delete login profile first.")
+    if devices_of_user(call.reader, user.user_id):
+        raise delete_conflict("Cannot delete entity, must delete MFA device first.")
     rows.delete_user(call.tx, user.user_id)
     call.tx.after_commit(lambda: call.services.forget_user(user.user_id))
     return {}
+
+
+def _set_boundary(call: WriteCall, user: User, arn: str | None) -> Result:
+    set_boundary_of_user(call.tx, user.user_id, arn)
+    call.services.authorization.policies_changed(call.tx)
+    return {}
+
+
+@operation("iam", "PutUserPermissionsBoundary", the_user, writes=True)
+def put_user_permissions_boundary(call: WriteCall, *, user_name: str, permissions_boundary: str) -> Result:
+    user = find_user(call, user_name)
+    check_boundary(call, permissions_boundary)
+    return _set_boundary(call, user, permissions_boundary)
+
+
+@operation("iam", "DeleteUserPermissionsBoundary", the_user, writes=True)
+def delete_user_permissions_boundary(call: WriteCall, *, user_name: str) -> Result:
+    """Taking away a boundary that is not there changes nothing."""
+    return _set_boundary(call, find_user(call, user_name), None)
 
 
 @operation("iam", "TagUser", the_user, writes=True)
@@ -177,12 +219,14 @@ def tag_user(call: WriteCall, *, user_name: str, tags: Sequence[Result]) -> Resu
     user = find_user(call, user_name)
     pairs = check_new_tags(tags, rows.tags_of_user(call.reader, user.user_id))
     rows.put_user_tags(call.tx, call.account_id, user.user_id, pairs)
+    call.services.authorization.policies_changed(call.tx)
     return {}
 
 
 @operation("iam", "UntagUser", the_user, writes=True)
 def untag_user(call: WriteCall, *, user_name: str, tag_keys: Sequence[str]) -> Result:
     rows.delete_user_tags(call.tx, find_user(call, user_name).user_id, tag_keys)
+    call.services.authorization.policies_changed(call.tx)
     return {}
 
 

@@ -19,6 +19,9 @@ VERBS: Final = {
     "audit": "verify the audit trail",
     "backup": "copy the database while it is in use",
     "admin": "get back in: a new administrator key",
+    "master-key": "replace the master key",
+    "account": "what the account has set for itself",
+    "report": "what to look at: key holders without a second factor",
 }
 
 _DESCRIPTION: Final = "An access-key authority that a team runs itself."
@@ -45,7 +48,7 @@ def parser_for(verb: str | None) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if verb in {None, name}:
-            import_module(f"keyturn.cli.{name}").configure(command)
+            import_module(f"keyturn.cli.{name.replace('-', '_')}").configure(command)
     return parser
 
 

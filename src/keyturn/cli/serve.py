@@ -37,7 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="default: 127.0.0.1; another needs TLS or --behind-proxy")
     parser.add_argument("--port", help="default: 4590; 0 takes a free one")
     parser.add_argument("--account-id", metavar="12DIGITS", help="default: random at the first start")
-    parser.add_argument("--services", metavar="LIST", help="default: iam,sts")
+    parser.add_argument(
+        "--services",
+        metavar="LIST",
+        help="default: all that it offers; any other name is a service of your own",
+    )
     parser.add_argument("--regions", metavar="LIST", help="default: every region of the aws partition")
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate, with its chain")
     parser.add_argument("--tls-key", metavar="FILE", help="PEM key of the certificate")

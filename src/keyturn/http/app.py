@@ -1,5 +1,6 @@
-"""The authority's face: bytes in, XML out. Authentication first, in one place, then routing, then everything else.
+"""The authority's face: bytes in, XML or JSON out. Authentication first, in one place, then routing, then everything else.
 
+Which protocol is spoken, the service decides that the request was signed for.
 Bare ASGI, no framework on the request path. What a request may cost is bounded by `server` before it comes here.
 """
 
@@ -11,17 +12,19 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from keyturn.authority.authentication import Authenticated
+from keyturn.authority.authentication import Authenticated, Caller, Refused
 from keyturn.authority.authority import Authority
 from keyturn.authority.operations import RequestFacts
-from keyturn.http.forwarded import ForwardedFrom
-from keyturn.model.access_keys import AccessKeyId
+from keyturn.http.forwarded import ForwardedFrom, Source
+from keyturn.http.verify import VERIFY_PATH, VerifyDoor
 from keyturn.model.errors import StoreUnavailableError
+from keyturn.model.secrets import Secret
 from keyturn.sigv4.canonical_request import SignedRequest
 from keyturn.sigv4.refusals import SIGNATURE_DOES_NOT_MATCH, Refusal
-from keyturn.wire.contracts import OperationContract, ServiceContract
+from keyturn.wire.contracts import Asked, Contract, ServiceContract, parameters_of
 from keyturn.wire.faults import (
     Fault,
     internal_failure,
@@ -29,7 +32,8 @@ from keyturn.wire.faults import (
     service_failure,
     service_unavailable,
 )
-from keyturn.wire.query import parse_form, parse_query
+from keyturn.wire.json import JsonServiceContract
+from keyturn.wire.query import parse_form
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,7 +44,9 @@ _LONGEST_AGENT: Final = 256
 _LONGEST_INVOCATION: Final = 128
 _OUR_PATHS: Final = b"/-/"
 _JSON: Final = b"application/json"
-_XML: Final = b"text/xml"
+"""Status, body and content type."""
+_NO_REGION: Final = "us-east-1"
+"""Of a request without a credential scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,10 @@ class About:
         ).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     status: int
     body: bytes
+    content_type: bytes = _JSON
     in_chunks: bool = False
     """So that a client notices a cut: botocore takes what has arrived of a Content-Length for the whole, and
     repeats nothing."""
@@ -81,19 +87,24 @@ class App:
     def __init__(
         self,
         authority: Authority,
-        contracts: Mapping[str, ServiceContract],
+        contracts: Mapping[str, ServiceContract | JsonServiceContract],
         about: About,
         forwarded: ForwardedFrom,
+        verify: VerifyDoor,
     ) -> None:
         self._authority = authority
         self._contracts = contracts
         self._about = about.as_json()
         self._forwarded = forwarded
+        self._verify = verify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
+        if path == VERIFY_PATH and scope["method"] == "POST":
+            await self._answer_verify(scope, receive, send)
+            return
         if path.startswith(_OUR_PATHS):
-            await _send_answer(scope, send, self._own_path(scope["method"], path), _JSON)
+            await _send_answer(scope, send, self._own_path(scope["method"], path))
             return
         request_id = _new_request_id()
         try:
@@ -101,7 +112,22 @@ class App:
         except _ClientGoneError:
             return
         answer = await self._answer_to(scope, path, body, request_id)
-        await _send_answer(scope, send, answer, _XML, request_id.encode())
+        await _send_answer(scope, send, answer, request_id.encode())
+
+    async def _answer_verify(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = _new_request_id()
+        try:
+            body = await _body(receive)
+        except _ClientGoneError:
+            return
+        query: bytes = scope["query_string"]
+        target = VERIFY_PATH + b"?" + query if query else VERIFY_PATH
+        request = SignedRequest(b"POST", target, scope["headers"], body)
+        client = scope["client"]
+        source = self._forwarded.believe(client[0] if client else "", scope["scheme"], scope["headers"])
+        status, body = self._verify.answer(request, source, request_id)
+        answer = _Answer(status, body)
+        await _send_answer(scope, send, answer, request_id.encode(), is_kept=False)
 
     def _own_path(self, method: str, path: bytes) -> _Answer:
         if method not in {"GET", "HEAD"}:
@@ -125,14 +151,16 @@ class App:
             headers=headers,
             body=body,
         )
-        outcome = self._authority.authentication.authenticate(request, now)
         client = scope["client"]
         source = self._forwarded.believe(client[0] if client else "", scope["scheme"], headers)
         named = dict(headers)
-        agent = _shown(named.get(b"user-agent", b""), _LONGEST_AGENT)
-        if isinstance(outcome, Refusal):
+        agent = _shown(named.get(b"user-agent", b"")[:_LONGEST_AGENT])
+        if "sts" in self._contracts and _comes_with_a_web_identity(request):
+            return await self._exchange(request, source, agent, request_id)
+        outcome = self._authority.authentication.authenticate(request, now)
+        if isinstance(outcome, Refused):
             self._note_refusal(outcome, request, now, source.address, agent)
-            return self._refused(outcome, request_id)
+            return self._refused(outcome.refusal, request, request_id)
         facts = RequestFacts(
             request_id=request_id,
             source_address=source.address,
@@ -143,8 +171,41 @@ class App:
             invocation_id=_invocation(named.get(b"amz-sdk-invocation-id", b"")),
         )
         contract = self._contracts[outcome.service]
+        return await self._settled(
+            self._perform(outcome, contract, request, facts, now), contract, request_id
+        )
+
+    async def _exchange(self, request: SignedRequest, source: Source, agent: str, request_id: str) -> _Answer:
+        """AssumeRoleWithWebIdentity: the token stands in for the signature (STS API)."""
+        contract = self._contracts["sts"]
+        assert isinstance(contract, ServiceContract), "STS speaks the Query protocol"
+        facts = RequestFacts(
+            request_id=request_id,
+            source_address=source.address,
+            user_agent=agent,
+            service="sts",
+            region=_NO_REGION,
+            is_secure=source.scheme == "https",
+        )
+
+        async def answer() -> _Answer:
+            parameters = _parameters(request)
+            operation_contract = contract.operation(parameters)
+            operation = self._authority.offered("sts", operation_contract.name)
+            if operation is None:
+                raise not_implemented("sts", operation_contract.name)
+            arguments = operation_contract.decode(parameters)
+            token = arguments["web_identity_token"]
+            assert isinstance(token, Secret), "the model calls it sensitive"
+            caller, identity = await self._authority.authentication.authenticate_web_identity(token)
+            result = await self._authority.perform(operation, caller, facts, arguments, identity)
+            return _Answer(200, operation_contract.encode(result, request_id), contract.content_type)
+
+        return await self._settled(answer(), contract, request_id)
+
+    async def _settled(self, answer: Awaitable[_Answer], contract: Contract, request_id: str) -> _Answer:
         try:
-            return await self._perform(outcome, contract, request, facts, now)
+            return await answer
         except Fault as refused:
             fault = refused
         except StoreUnavailableError as unavailable:
@@ -153,13 +214,13 @@ class App:
         except Exception as failure:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
             # Only the kind is logged: a message may hold what nobody should read.
             _log.error("request %s failed: %s", request_id, _kinds(failure))
-            fault = service_failure() if outcome.service == "iam" else internal_failure()
-        return _Answer(fault.status, contract.encode_fault(fault, request_id))
+            fault = service_failure() if contract.service == "iam" else internal_failure()
+        return _faulty(contract, fault, request_id)
 
     async def _perform(
         self,
         authenticated: Authenticated,
-        contract: ServiceContract,
+        contract: Contract,
         request: SignedRequest,
         facts: RequestFacts,
         now: int,
@@ -169,32 +230,37 @@ class App:
         try:
             if request.target.partition(b"?")[0] != b"/":
                 raise Fault("InvalidAction", "There is no API at this path: it stands at /.", status=404)
-            parameters = _parameters(request)
-            operation_contract = contract.operation(parameters)
-            action = operation_contract.name
+            asked = _asked(contract, request)
+            action = asked.operation
             operation = self._authority.offered(contract.service, action)
             if operation is None:
                 raise not_implemented(contract.service, action)
-            arguments = operation_contract.decode(parameters)
+            arguments = asked.arguments()
         finally:
             self._authority.services.repeats.note_used(authenticated.caller.access_key_id)
+            self._book(authenticated.caller, facts, now, action)
+        result = await self._authority.perform(operation, authenticated.caller, facts, arguments)
+        body = asked.encode(result, facts.request_id)
+        return _Answer(200, body, contract.content_type, in_chunks=operation.answers_once)
+
+    def _book(self, caller: Caller, facts: RequestFacts, now: int, action: str) -> None:
+        booked_on = caller.booked_on
+        if booked_on is not None:
             self._authority.services.usage.record_use(
-                authenticated.caller.access_key_id,
+                booked_on,
                 at=now,
                 source=facts.source_address,
                 user_agent=facts.user_agent,
                 service=facts.service,
                 region=facts.region,
                 action=action,
+                is_session=caller.session is not None,
             )
-        result = await self._authority.perform(operation, authenticated.caller, facts, arguments)
-        answer = operation_contract.encode(result, facts.request_id)
-        return _Answer(200, answer, in_chunks=operation.answers_once)
 
     def _note_refusal(
-        self, refusal: Refusal, request: SignedRequest, now: int, source: str, agent: str
+        self, refused: Refused, request: SignedRequest, now: int, source: str, agent: str
     ) -> None:
-        access_key_id = refusal.access_key_id
+        refusal, access_key_id = refused.refusal, refused.booked_on
         if access_key_id is None:
             return
         usage = self._authority.services.usage
@@ -207,25 +273,30 @@ class App:
                 service=refusal.service or "-",
                 action=self._action(refusal, request),
             )
-        elif _is_unproved(refusal) and self._authority.authentication.was_issued(AccessKeyId(access_key_id)):
+        elif _is_unproved(refusal) and self._authority.authentication.was_issued(access_key_id):
             usage.record_unproved_refusal(access_key_id, at=now, source=source)
 
     def _action(self, refusal: Refusal, request: SignedRequest) -> str:
         """What a proved attempt asked for, so that whoever still uses an old key can be named by its job."""
         contract = self._contracts.get(refusal.service or "")
-        operation: OperationContract | None = None
         try:
-            operation = contract.operation(_parameters(request)) if contract else None
+            return _asked(contract, request).operation if contract else "-"
         except Fault:
             return "-"
-        return operation.name if operation else "-"
 
-    def _refused(self, refusal: Refusal, request_id: str) -> _Answer:
+    def _refused(self, refusal: Refusal, request: SignedRequest, request_id: str) -> _Answer:
+        contract = self._contracts.get(refusal.service or "") or self._contract_of_target(request)
         if not refusal.code:
-            return _Answer(refusal.status, b"")
-        contract = self._contracts.get(refusal.service or "") or next(iter(self._contracts.values()))
+            return _Answer(refusal.status, b"", contract.content_type)
         fault = Fault(refusal.code, refusal.message or None, status=refusal.status)
-        return _Answer(refusal.status, contract.encode_fault(fault, request_id))
+        return _faulty(contract, fault, request_id)
+
+    def _contract_of_target(self, request: SignedRequest) -> Contract:
+        """Of a request whose credential scope says nothing: by its target, or the first service's."""
+        for contract in self._contracts.values():
+            if isinstance(contract, JsonServiceContract) and contract.is_asked(request.headers):
+                return contract
+        return next(iter(self._contracts.values()))
 
 
 _random_bits: Final = random.Random(os.urandom(16)).getrandbits  # noqa: S311 - ids tell requests apart, no more
@@ -237,6 +308,27 @@ def _new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+def _faulty(contract: Contract, fault: Fault, request_id: str) -> _Answer:
+    fault = contract.worded(fault)
+    return _Answer(fault.status, contract.encode_fault(fault, request_id), contract.content_type)
+
+
+def _asked(contract: Contract, request: SignedRequest) -> Asked:
+    return contract.asked(request.headers, request.target.partition(b"?")[2], request.body)
+
+
+def _comes_with_a_web_identity(request: SignedRequest) -> bool:
+    """An unsigned form with that one action; anything with a trace of a signature is verified as signed."""
+    if b"AssumeRoleWithWebIdentity" not in request.body or request.target != b"/":
+        return False
+    if any(name in {b"authorization", b"x-amz-date", b"x-amz-security-token"} for name, _ in request.headers):
+        return False
+    try:
+        return ("Action", "AssumeRoleWithWebIdentity") in parse_form(request.body)
+    except Fault:
+        return False
+
+
 def _is_unproved(refusal: Refusal) -> bool:
     """A wrong signature or a deleted key, and not a wrong clock or scope."""
     return refusal.code == "InvalidClientTokenId" or (refusal.code, refusal.message) == (
@@ -246,14 +338,7 @@ def _is_unproved(refusal: Refusal) -> bool:
 
 
 def _parameters(request: SignedRequest) -> list[tuple[str, str]]:
-    """The parameters of the URL, without those that sign it, and of the body."""
-    query = request.target.partition(b"?")[2]
-    parameters = parse_form(request.body) if request.body else []
-    if query:
-        parameters += [
-            (name, value) for name, value in parse_query(query) if not name.lower().startswith("x-amz-")
-        ]
-    return parameters
+    return parameters_of(request.target.partition(b"?")[2], request.body)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -273,21 +358,24 @@ async def _body(receive: Receive) -> bytes:
 
 
 async def _send_answer(
-    scope: Scope, send: Send, answer: _Answer, content_type: bytes, request_id: bytes | None = None
+    scope: Scope, send: Send, answer: _Answer, request_id: bytes | None = None, *, is_kept: bool = True
 ) -> None:
     in_chunks = answer.in_chunks and scope["http_version"] != "1.0"
     length = str(len(answer.body)).encode()
     framing = (b"transfer-encoding", b"chunked") if in_chunks else (b"content-length", length)
-    headers = [framing, (b"content-type", content_type)]
+    headers = [framing, (b"content-type", answer.content_type)]
     if request_id is not None:
         headers.append((b"x-amzn-requestid", request_id))
+    if not is_kept:
+        headers.append((b"cache-control", b"no-store"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _shown(value: bytes, longest: int) -> str:
-    """A header as it may stand in a record: printable ASCII, and short."""
-    text = value[:longest].decode("ascii", "replace")
+@lru_cache(maxsize=256)  # a client's user agent is the same in each of its requests
+def _shown(value: bytes) -> str:
+    """A header as it may stand in a record: printable ASCII."""
+    text = value.decode("ascii", "replace")
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 

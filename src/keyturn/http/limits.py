@@ -149,38 +149,42 @@ class _Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:  # uvicorn's event type is private
         """As uvicorn's, with head and body in one write: two are two packets and two system calls."""
-        if message["type"] == "http.response.start" and self.head is None and not self.response_started:
-            self.head = message
+        head = self.head
+        if head is None:
+            if message["type"] == "http.response.start" and not self.response_started:
+                self.head = message
+            else:
+                await super().send(message)
             return
-        head, self.head = self.head, None
-        if head is None or self.flow.write_paused or not self._send_whole(head, message):
-            if head is not None:
-                await super().send(head)
+        self.head = None
+        if self.flow.write_paused or self.disconnected or not self._send_whole(head, message):
+            await super().send(head)
             await super().send(message)
 
     def _send_whole(self, head: Any, message: Any) -> bool:
-        """Write an answer of known length; False if it is of another kind, and nothing is written."""
-        body = message.get("body", b"")
-        names = dict(head["headers"])
+        """Write an answer that is whole; False, and nothing is written, if uvicorn has more to look at."""
         if (
             message["type"] != "http.response.body"
-            or message.get("more_body", False)
-            or names.get(b"content-length") != b"%d" % len(body)
-            or b"connection" in names
+            or message.get("more_body")
             or self.scope["method"] == "HEAD"
-            or self.disconnected
         ):
             return False
-        fields = [b"%b: %b\r\n" % field for field in (*self.default_headers, *head["headers"])]
-        if not self.keep_alive:
-            fields.append(b"connection: close\r\n")
+        body = message.get("body", b"")
+        names = dict(head["headers"])
+        length = names.get(b"content-length")
+        if length is None and names.get(b"transfer-encoding") == b"chunked" and body:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        elif length != b"%d" % len(body) or b"transfer-encoding" in names:
+            return False
+        fields = [b"%b: %b\r\n" % field for field in self.default_headers + head["headers"]]
         lines = b"".join(fields)
-        if lines.count(b"\n") != len(fields) or lines.count(b"\r") != len(fields):
-            return False  # uvicorn says what is wrong with it
+        if b"connection" in names or not lines.count(b"\n") == lines.count(b"\r") == len(fields):
+            return False
+        close = b"" if self.keep_alive else b"connection: close\r\n"
         self.response_started = self.response_complete = True
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[head["status"]], lines, body))
+        self.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[head["status"]], lines, close, body))
         self.message_event.set()
-        if not self.keep_alive:
+        if close:
             self.transport.close()
         self.on_response()
         return True

@@ -22,6 +22,9 @@ AccountId = NewType("AccountId", str)
 KEYS_PER_USER: Final = 2
 """Two, active or not: exactly enough to rotate without a gap (IAM quotas)."""
 
+LONG_LIVED: Final = "AKIA"
+TEMPORARY: Final = "ASIA"
+
 _RANDOM_BITS: Final = 39
 _ACCOUNT_BITS: Final = 40
 _SHAPE: Final = re.compile(r"A(?:KIA|SIA)[A-Z2-7]{16}\Z")
@@ -53,11 +56,13 @@ def parse_account_id(text: str) -> AccountId | None:
     return AccountId(text) if _ACCOUNT_SHAPE.match(text) and int(text) else None
 
 
-def mint_access_key(account_id: AccountId, random_bytes: Callable[[int], bytes]) -> NewAccessKey:
+def mint_access_key(
+    account_id: AccountId, random_bytes: Callable[[int], bytes], prefix: str = LONG_LIVED
+) -> NewAccessKey:
     """A new id and a secret of 40 characters from 30 random bytes. The caller makes sure the id is unique."""
     random_part = int.from_bytes(random_bytes(5), "big") >> 1
     bits = (1 << 79) | (int(account_id) << _RANDOM_BITS) | random_part
-    access_key_id = AccessKeyId("AKIA" + base64.b32encode(bits.to_bytes(10, "big")).decode("ascii"))
+    access_key_id = AccessKeyId(prefix + base64.b32encode(bits.to_bytes(10, "big")).decode("ascii"))
     return NewAccessKey(access_key_id, Secret(base64.b64encode(random_bytes(30))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -27,4 +28,9 @@ class SystemClock:
 
 def iso8601(epoch_ms: int) -> str:
     """Whole seconds with `Z`, as AWS writes times: `2026-02-11T10:40:38Z`."""
-    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(epoch_ms // 1000)
+
+
+@lru_cache(maxsize=1024)  # what happens now is written several times a request
+def _second(epoch_seconds: int) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""The table from action to resource: which ARNs each action of IAM and STS acts on (Service Authorization Reference).
+"""The table from action to resource: which ARNs each action of the offered services acts on (Service Authorization Reference).
 
 The data stands in `actions.json`, which `tools/generate_actions.py` writes; its source and licence stand in it.
 """
@@ -48,6 +48,7 @@ class _ActionJson(TypedDict):
 
 class _ServiceJson(TypedDict):
     actions: dict[str, _ActionJson]
+    condition_keys: dict[str, str]
     resource_types: dict[str, _TypeJson]
 
 
@@ -79,8 +80,15 @@ def _table() -> _TableJson:
     return table
 
 
-ACTIONS: Final[Mapping[str, ActionRow]] = MappingProxyType(_rows(_table()))
+_TABLE: Final = _table()
+
+ACTIONS: Final[Mapping[str, ActionRow]] = MappingProxyType(_rows(_TABLE))
 """By `service:Action` in AWS's spelling."""
+
+SERVICE_CONDITION_KEYS: Final[Mapping[str, str]] = MappingProxyType(
+    {key: kind for content in _TABLE["services"].values() for key, kind in content["condition_keys"].items()}
+)
+"""The kind of each key's values, as `String` or `ArrayOfString`. A tag's name is left out: `iam:ResourceTag/`."""
 
 
 def resource_types(service: str, action: str) -> tuple[ResourceType, ...]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from keyturn.policy.context import ContextValues
+
 Matcher: TypeAlias = Callable[[str], bool]
-Context: TypeAlias = Mapping[str, str]
-"""Condition keys of a request with their values; keys in lower case."""
 
 LONGEST_ARN: Final = 2048
 """Characters (IAM API, `arnType`). Nothing longer is ever asked for, so a longer pattern matches nothing."""
 
-KNOWN_VARIABLES: Final = frozenset({"aws:username"})
 ARN_FIELDS: Final = 6
 """arn, partition, service, region, account, resource; the last one may hold colons."""
 
@@ -34,13 +33,32 @@ class Wildcard(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """`${name}`. Key names know no case (IAM user guide, "Policy variables")."""
+    """`${name}` or `${name, 'default'}`. Key names know no case (IAM user guide, "Policy variables").
+
+    What is written otherwise has no name: nothing can say what it stands for.
+    """
 
     name: str
+    default: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Variable:
+        """From what stands between the braces."""
+        name, comma, rest = text.partition(", ")
+        if not comma:
+            return cls("" if "," in text or "'" in text else text.lower())
+        if len(rest) < 2 or not (rest[0] == rest[-1] == "'"):
+            return cls("")
+        return cls(name.lower(), rest[1:-1])
 
     @property
     def is_known(self) -> bool:
-        return self.name in KNOWN_VARIABLES
+        return bool(self.name)
+
+    def value(self, context: ContextValues) -> str | None:
+        """None without a value. A multivalued key has none to put in ("Policy variables with no value")."""
+        value = context.get(self.name)
+        return value if isinstance(value, str) else self.default
 
 
 Token: TypeAlias = str | Wildcard | Variable
@@ -68,13 +86,13 @@ def tokenize(text: str, *, with_variables: bool) -> tuple[Token, ...]:
             _append_literal(tokens, text[at:start])
             end = text.find("}", start)
             if end < 0:
-                tokens.append(Variable(text[start:]))
+                tokens.append(Variable(""))
                 return tuple(tokens)
             name = text[start + 2 : end]
             if name in _ESCAPES:
                 _append_literal(tokens, name)
             else:
-                tokens.append(Variable(name.lower()))
+                tokens.append(Variable.of(name))
             at = end + 1
     _append_literal(tokens, text[at:])
     return tuple(tokens)
@@ -85,10 +103,10 @@ def _append_literal(tokens: list[Token], text: str) -> None:
         tokens.append(text)
 
 
-def matcher_of(tokens: Sequence[Token]) -> Matcher:
-    """A function from a text to whether all of it fits. The tokens hold no variable any more."""
+def matcher_of(tokens: Sequence[Token], longest: int = LONGEST_ARN) -> Matcher:
+    """A function from a text of at most `longest` to whether all of it fits. The tokens hold no variable any more."""
     if Wildcard.ONE in tokens:
-        return _automaton(tokens)
+        return _automaton(tokens, longest)
     parts: list[list[str]] = [[]]
     for token in tokens:
         if token is Wildcard.ANY:
@@ -127,10 +145,10 @@ def _pieces(first: str, between: Sequence[str], last: str) -> Matcher:
     return matches
 
 
-def _automaton(tokens: Sequence[Token]) -> Matcher:
+def _automaton(tokens: Sequence[Token], longest: int) -> Matcher:
     """All ways through the pattern at once, a bit for each place: nothing is ever tried twice (Shift-And)."""
     length = sum(len(token) if isinstance(token, str) else token is Wildcard.ONE for token in tokens)
-    if length > LONGEST_ARN:
+    if length > longest:
         return lambda _text: False
     places: dict[str, int] = {}
     one = stays = 0
@@ -169,14 +187,22 @@ class Template:
     """The matcher of a template without variables."""
     start: str
     """What every text that fits begins with: most texts are turned away here, before a value is put in."""
+    longest: int = LONGEST_ARN
 
     @classmethod
-    def of(cls, tokens: tuple[Token, ...]) -> Template:
+    def of(cls, tokens: tuple[Token, ...], longest: int = LONGEST_ARN) -> Template:
         has_variables = any(isinstance(token, Variable) for token in tokens)
         start = tokens[0] if tokens and isinstance(tokens[0], str) else ""
-        return cls(tokens, None if has_variables else matcher_of(tokens), start)
+        return cls(tokens, None if has_variables else matcher_of(tokens, longest), start, longest)
 
-    def matches(self, text: str, context: Context) -> bool:
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that have no default."""
+        return frozenset(
+            token.name for token in self.tokens if isinstance(token, Variable) and token.default is None
+        )
+
+    def matches(self, text: str, context: ContextValues) -> bool:
         """Whether the text fits; never, when a variable has no value."""
         if self.fixed is not None:
             return self.fixed(text)
@@ -186,14 +212,20 @@ class Template:
         literal = True
         for token in self.tokens:
             if isinstance(token, Variable):
-                value = context.get(token.name)
+                value = token.value(context)
                 if value is None:
                     return False
                 bound.append(value)
             else:
                 literal = literal and isinstance(token, str)
                 bound.append(token)
-        return text == "".join(map(str, bound)) if literal else matcher_of(bound)(text)
+        return text == "".join(map(str, bound)) if literal else matcher_of(bound, self.longest)(text)
+
+    def has_values(self, context: ContextValues) -> bool:
+        """Whether every variable has a value."""
+        return self.fixed is not None or all(
+            token.value(context) is not None for token in self.tokens if isinstance(token, Variable)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,25 +245,36 @@ class ResourcePattern:
     fields: tuple[Template, ...] | None
     """None where all readings are one."""
     variables: frozenset[str]
+    """The keys that it needs a value of."""
+    start: str = ""
+    """What every resource that it may cover begins with: most are turned away here."""
+    named: tuple[str, ...] = ()
+    """The keys of all its variables."""
+    is_understood: bool = True
+    """False where a variable is written in a way that no rule explains."""
 
-    def surely_covers(self, resource: str, fields: Sequence[str], context: Context) -> bool:
+    @property
+    def literal(self) -> str | None:
+        """The one resource that it covers, where it has no wildcard, no variable and all fields."""
+        tokens = self.whole.tokens
+        is_text = self.written is self.whole and all(isinstance(token, str) for token in tokens)
+        return "".join(map(str, tokens)) if is_text else None
+
+    def surely_covers(self, resource: str, fields: Sequence[str], context: ContextValues) -> bool:
+        fixed = self.whole.fixed
         if self.fields is None:
-            return self.whole.matches(resource, context)
-        if self.whole.fixed is not None and not self.whole.fixed(resource):
+            return fixed(resource) if fixed is not None else self.whole.matches(resource, context)
+        if fixed is not None and not fixed(resource):
             return False
         if len(fields) != ARN_FIELDS:
             return False
         # From the end, where patterns differ.
         return all(self.fields[at].matches(fields[at], context) for at in range(ARN_FIELDS - 1, -1, -1))
 
-    def may_cover(self, resource: str, context: Context) -> bool:
+    def may_cover(self, resource: str, context: ContextValues) -> bool:
         return self.whole.matches(resource, context) or (
             self.written is not self.whole and self.written.matches(resource, context)
         )
-
-    @property
-    def is_understood(self) -> bool:
-        return self.variables <= KNOWN_VARIABLES
 
 
 _ANYTHING: Final = Template.of((Wildcard.ANY,))
@@ -239,7 +282,7 @@ EVERY_RESOURCE: Final = ResourcePattern(_ANYTHING, _ANYTHING, None, frozenset())
 
 
 def resource_pattern(text: str, *, with_variables: bool) -> ResourcePattern:
-    """A pattern of a Resource: `*` or an ARN. A variable that is not known may be anything.
+    """A pattern of a Resource: `*` or an ARN. A variable that is not understood may be anything.
 
     Raises ValueError for a text that is neither.
     """
@@ -248,8 +291,8 @@ def resource_pattern(text: str, *, with_variables: bool) -> ResourcePattern:
     tokens = tokenize(text, with_variables=with_variables)
     if not tokens or not isinstance(tokens[0], str) or not tokens[0].startswith("arn:"):
         raise ValueError("a resource is an ARN or *")
-    variables = frozenset(token.name for token in tokens if isinstance(token, Variable))
-    fields = _split(
+    variables = [token for token in tokens if isinstance(token, Variable)]
+    fields = split_fields(
         Wildcard.ANY if isinstance(token, Variable) and not token.is_known else token for token in tokens
     )
     written = whole = Template.of(_joined(fields))
@@ -258,7 +301,13 @@ def resource_pattern(text: str, *, with_variables: bool) -> ResourcePattern:
         whole = Template.of(_joined(fields))
     is_plain = all(isinstance(token, str) for field in fields[:-1] for token in field)
     return ResourcePattern(
-        written, whole, None if is_plain else tuple(Template.of(field) for field in fields), variables
+        written,
+        whole,
+        None if is_plain else tuple(Template.of(field) for field in fields),
+        written.variables,
+        written.start,
+        tuple(dict.fromkeys(variable.name for variable in variables if variable.is_known)),
+        all(variable.is_known for variable in variables),
     )
 
 
@@ -290,7 +339,7 @@ def arn_fields(text: str) -> list[str]:
     return [*fields, text[start:]]
 
 
-def _split(tokens: Iterable[Token]) -> list[tuple[Token, ...]]:
+def split_fields(tokens: Iterable[Token]) -> list[tuple[Token, ...]]:
     """The tokens of each field of an ARN. A colon inside a variable's name parts nothing."""
     fields: list[list[Token]] = [[]]
     for token in tokens:

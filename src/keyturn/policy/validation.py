@@ -1,4 +1,4 @@
-"""Whether an identity policy may be written, and AWS's words where it may not.
+"""Whether a policy document may be written, and AWS's words where it may not.
 
 The order of the checks is AWS's own as far as its answers show it: a document with several faults gets the text
 that AWS gives. Quotas are the caller's (`LimitExceeded` is another error); `size_without_whitespace` measures.
@@ -10,21 +10,29 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from keyturn.policy.condition_keys import is_known
+from keyturn.policy.conditions import is_date, operator_of
 from keyturn.policy.document import (
     CURRENT_VERSION,
     DOCUMENT_ELEMENTS,
     FIRST_VERSION,
     Document,
+    DocumentKind,
     Effect,
+    compile_statement,
+)
+from keyturn.policy.elements import (
     Json,
     UnreadableError,
-    compile_statement,
+    mapping_of,
     read_elements,
+    scalars_of,
     statements_of,
     text_of,
     texts_of,
 )
 from keyturn.policy.patterns import ARN_FIELDS, arn_fields, matcher_of, tokenize
+from keyturn.policy.principals import InvalidPrincipalError, compile_principals
 
 LONGEST_DOCUMENT: Final = 131_072
 """Characters of text, white space and all (IAM API, `policyDocumentType`)."""
@@ -42,6 +50,12 @@ _NO_ACTIONS: Final = "Policy statement must contain actions."
 _NO_RESOURCES: Final = "Policy statement must contain resources."
 _NO_VENDOR: Final = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
 _COLONS: Final = "Actions/Condition can contain only one colon."
+_NO_PRINCIPAL: Final = "Missing required field Principal"
+_PROHIBITED_RESOURCE: Final = "Has prohibited field Resource"
+_TRUSTED_ACTIONS: Final = "AssumeRole policy may only specify STS AssumeRole actions."
+_ALLOW_NOT_PRINCIPAL: Final = "Allow with NotPrincipal is not allowed."
+_NO_SUCH_KEY: Final = "The condition key {} does not exist. Use a valid condition key."
+"""As AWS's own check of policies words it (IAM user guide, "Access Analyzer policy check reference")."""
 _RESOURCE_VENDOR: Final = "Resource vendor must be fully qualified and cannot contain regexes."
 
 _IAM_PATHS: Final = (
@@ -66,35 +80,16 @@ _HAS_REGION: Final = {
 }
 
 _PRINCIPAL_ELEMENTS: Final = frozenset({"Principal", "NotPrincipal"})
+_RESOURCE_ELEMENTS: Final = frozenset({"Resource", "NotResource"})
 _STATEMENT_ELEMENTS: Final = frozenset(
-    {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+    {"Sid", "Effect", "Action", "NotAction", "Condition", *_RESOURCE_ELEMENTS, *_PRINCIPAL_ELEMENTS}
 )
-_OPERATORS: Final = frozenset(
-    {
-        *(f"String{name}" for name in ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase")),
-        *("StringLike", "StringNotLike", "Bool", "BinaryEquals", "IpAddress", "NotIpAddress", "Null"),
-        *("ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"),
-        *(
-            f"{kind}{name}"
-            for kind in ("Numeric", "Date")
-            for name in (
-                *("Equals", "NotEquals"),
-                *("LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals"),
-            )
-        ),
-    }
+_ASSUME_ROLE_ACTIONS: Final = (
+    *("assumerole", "assumerolewithsaml", "assumerolewithwebidentity"),
+    *("setcontext", "setsourceidentity", "tagsession"),
 )
 _SID: Final = re.compile(r"[0-9A-Za-z]*\Z")
 _VENDOR: Final = re.compile(r"[a-zA-Z0-9.-]+\Z")
-_ISO_8601: Final = re.compile(
-    r"(?P<year>-?[0-9]{1,9})(?:-(?:0?[1-9]|1[0-2])(?:-(?:0?[1-9]|[12][0-9]|3[01]))?)?"
-    r"(?:T(?:(?:[01]?[0-9]|2[0-3])(?::[0-5]?[0-9](?::[0-5]?[0-9](?:\.[0-9]{1,9})?)?)?)?"
-    r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::[0-5][0-9])?)?)?\Z",
-    re.IGNORECASE,
-)
-_YEARS: Final = range(-292_275_054, 292_278_994)
-_EPOCHS: Final = range(2**63)
-_EPOCH: Final = re.compile(r"[0-9]{1,19}\Z")
 
 
 class MalformedPolicyDocumentError(Exception):
@@ -110,18 +105,25 @@ def size_without_whitespace(text: str) -> int:
     return len(text) - sum(text.count(space) for space in " \t\n\r")
 
 
-def validate(text: str, *, max_size: int = LONGEST_DOCUMENT) -> Document:
-    """The document compiled, if AWS would store it as an identity policy.
+def validate(
+    text: str, *, kind: DocumentKind = DocumentKind.IDENTITY, max_size: int = LONGEST_DOCUMENT
+) -> Document:
+    """The document compiled, if AWS would store it as what `kind` says.
 
-    `max_size` bounds the text in characters, white space included. Conditions are read, not decided: a statement
-    with one is stored and never allows. Raises MalformedPolicyDocumentError.
+    `max_size` bounds the text in characters, white space included. Whether the principals exist that it names is
+    the caller's to check. Raises MalformedPolicyDocumentError.
     """
     if len(text) > max_size:
         raise MalformedPolicyDocumentError(_SYNTAX)
     try:
-        statements = _by_the_grammar(text)
+        version, statements = _by_the_grammar(text, kind)
     except UnreadableError as error:
         raise MalformedPolicyDocumentError(_SYNTAX) from error
+    if kind is not DocumentKind.IDENTITY:
+        for statement in statements:
+            _check_principals(statement)
+    if kind is DocumentKind.TRUST and any(_RESOURCE_ELEMENTS & statement.keys() for statement in statements):
+        raise MalformedPolicyDocumentError(_PROHIBITED_RESOURCE)
     _check_legacy_values(statements)
     resource_fault = _first_resource_fault(statements)
     _check_sids(statements)
@@ -132,19 +134,23 @@ def validate(text: str, *, max_size: int = LONGEST_DOCUMENT) -> Document:
     for statement in statements:
         for action in _values(statement, "Action", "NotAction"):
             _check_action(action)
-    if any(not _values(statement, "Resource", "NotResource") for statement in statements):
+    if kind is DocumentKind.TRUST:
+        _check_trusted_actions(statements)
+    elif any(not _values(statement, "Resource", "NotResource") for statement in statements):
         raise MalformedPolicyDocumentError(_NO_RESOURCES)
-    return Document.of(
-        CURRENT_VERSION,
-        [
-            compile_statement(index, statement, with_variables=True)
+    _check_condition_keys(statements)
+    return Document(
+        kind,
+        version,
+        tuple(
+            compile_statement(index, statement, kind=kind, with_variables=version == CURRENT_VERSION)
             for index, statement in enumerate(statements)
-        ],
+        ),
     )
 
 
-def _by_the_grammar(text: str) -> list[dict[str, Json]]:
-    """The statements, each an object of known elements with values of the right kind."""
+def _by_the_grammar(text: str, kind: DocumentKind) -> tuple[str, list[dict[str, Json]]]:
+    """The version, and the statements: each an object of known elements with values of the right kind."""
     elements = read_elements(text)
     if not elements.keys() <= DOCUMENT_ELEMENTS:
         raise UnreadableError("an element that no document has")
@@ -154,18 +160,20 @@ def _by_the_grammar(text: str) -> list[dict[str, Json]]:
     if "Id" in elements:
         text_of(elements["Id"])
     statements = [_statement(statement) for statement in statements_of(elements)]
-    if version != CURRENT_VERSION:
-        raise MalformedPolicyDocumentError(_VERSION)
-    if any(_PRINCIPAL_ELEMENTS & statement.keys() for statement in statements):
-        raise MalformedPolicyDocumentError(_PRINCIPAL)
-    return statements
+    if kind is DocumentKind.IDENTITY:
+        if version != CURRENT_VERSION:
+            raise MalformedPolicyDocumentError(_VERSION)
+        if any(_PRINCIPAL_ELEMENTS & statement.keys() for statement in statements):
+            raise MalformedPolicyDocumentError(_PRINCIPAL)
+    return version, statements
 
 
 def _statement(statement: Json) -> dict[str, Json]:
-    if not isinstance(statement, dict) or not statement.keys() <= _STATEMENT_ELEMENTS | _PRINCIPAL_ELEMENTS:
+    if not isinstance(statement, dict) or not statement.keys() <= _STATEMENT_ELEMENTS:
         raise UnreadableError("no statement")
-    if {"Action", "NotAction"} <= statement.keys() or {"Resource", "NotResource"} <= statement.keys():
-        raise UnreadableError("an element and its negation")
+    for element in ("Action", "Resource", "Principal"):
+        if {element, f"Not{element}"} <= statement.keys():
+            raise UnreadableError("an element and its negation")
     if text_of(statement.get("Effect")).lower() not in {"allow", "deny"}:
         raise UnreadableError("no such effect")
     if "Sid" in statement:
@@ -173,30 +181,45 @@ def _statement(statement: Json) -> dict[str, Json]:
     for element in ("Action", "NotAction", "Resource", "NotResource"):
         if element in statement:
             texts_of(statement[element])
-    for operator, keys in _mapping(statement.get("Condition", {})).items():
-        for key, values in _mapping(keys).items():
+    for operator, keys in mapping_of(statement.get("Condition", {})).items():
+        for key, values in mapping_of(keys).items():
             text_of(key)
-            for value in values if isinstance(values, list) else [values]:
-                if not isinstance(value, bool | int | float):
-                    text_of(value)
-        if keys and _operator(operator) not in _OPERATORS:
+            scalars_of(values)
+        if keys and operator_of(operator) is None:
             raise UnreadableError("no such operator")
     return statement
 
 
-def _mapping(value: Json) -> dict[str, Json]:
-    if not isinstance(value, dict):
-        raise UnreadableError("no object")
-    return value
+def _check_principals(statement: Mapping[str, Json]) -> None:
+    if not _PRINCIPAL_ELEMENTS & statement.keys():
+        raise MalformedPolicyDocumentError(_NO_PRINCIPAL)
+    try:
+        principals = compile_principals(statement)
+    except InvalidPrincipalError as error:
+        raise MalformedPolicyDocumentError(
+            f'Invalid principal in policy: "{error.kind}":"{error.text}"'
+        ) from error
+    except UnreadableError as error:
+        raise MalformedPolicyDocumentError(_SYNTAX) from error
+    if principals.is_negated and statement["Effect"] == Effect.ALLOW:
+        raise MalformedPolicyDocumentError(_ALLOW_NOT_PRINCIPAL)
 
 
-def _operator(text: str) -> str:
-    """The operator without `ForAnyValue:`, `ForAllValues:` and `IfExists`."""
-    for prefix in ("ForAnyValue:", "ForAllValues:"):
-        if text.startswith(prefix):
-            text = text.removeprefix(prefix)
-            break
-    return text.removesuffix("IfExists")
+def _check_trusted_actions(statements: Sequence[Mapping[str, Json]]) -> None:
+    for statement in statements:
+        for action in _values(statement, "Action", "NotAction"):
+            vendor, _, name = action.lower().partition(":")
+            matches = matcher_of(tokenize(name, with_variables=False))
+            if vendor != "sts" or not any(map(matches, _ASSUME_ROLE_ACTIONS)):
+                raise MalformedPolicyDocumentError(_TRUSTED_ACTIONS)
+
+
+def _check_condition_keys(statements: Sequence[Mapping[str, Json]]) -> None:
+    for statement in statements:
+        for keys in mapping_of(statement.get("Condition", {})).values():
+            for key in mapping_of(keys):
+                if not is_known(key):
+                    raise MalformedPolicyDocumentError(_NO_SUCH_KEY.format(key))
 
 
 def _check_legacy_values(statements: Sequence[Mapping[str, Json]]) -> None:
@@ -206,20 +229,17 @@ def _check_legacy_values(statements: Sequence[Mapping[str, Json]]) -> None:
 
 
 def _dates(statement: Mapping[str, Json]) -> Iterator[Json]:
-    for operator, keys in _mapping(statement.get("Condition", {})).items():
-        if _operator(operator).startswith("Date"):
-            for values in _mapping(keys).values():
+    for text, keys in mapping_of(statement.get("Condition", {})).items():
+        operator = operator_of(text)
+        if operator is not None and operator.name.startswith("Date"):
+            for values in mapping_of(keys).values():
                 yield from values if isinstance(values, list) else [values]
 
 
 def _is_date(value: Json) -> bool:
-    """ISO 8601, whose parts may end early, or seconds since the epoch."""
-    if not isinstance(value, str):
-        return isinstance(value, int) and not isinstance(value, bool) and value in _EPOCHS
-    if _EPOCH.match(value):
-        return int(value) in _EPOCHS
-    date = _ISO_8601.match(value)
-    return date is not None and int(date["year"]) in _YEARS
+    if isinstance(value, str):
+        return is_date(value)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0 and is_date(str(value))
 
 
 def _first_resource_fault(statements: Sequence[Mapping[str, Json]]) -> str | None:

@@ -32,6 +32,8 @@ class SignedRequest:
     target: bytes
     headers: Sequence[Pair]
     body: bytes
+    body_sha256: bytes | None = None
+    """Of a request that somebody else received: the hash of its body, which is not here. `body` is empty then."""
 
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")

@@ -79,6 +79,9 @@ CONTENT_SHA256_MISMATCH: Final = Fault(
 REQUEST_HAS_EXPIRED: Final = Fault("AccessDenied", 403, "Request has expired")
 
 
+EXPIRED_TOKEN: Final = Fault("ExpiredToken", 403, "The security token included in the request is expired")
+
+
 def printable(value: bytes) -> str:
     """A client's value as it may be echoed: printable ASCII, at most 64 characters."""
     text = value[: _LONGEST_ECHO + 1].decode("ascii", "replace")

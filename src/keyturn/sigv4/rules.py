@@ -59,6 +59,8 @@ class ServiceRules:
 
 STS: Final = ServiceRules()
 IAM: Final = ServiceRules(full_stop_after_invalid_token=True)
+SECRETS_MANAGER: Final = ServiceRules(skew_minutes=5, full_stop_after_invalid_token=True)
+CLOUDTRAIL: Final = ServiceRules(full_stop_after_invalid_token=True)
 S3: Final = ServiceRules(
     path=PathStyle.AS_SENT, payload=PayloadRule.DECLARED, query_expiry=QueryExpiry.DECLARED
 )

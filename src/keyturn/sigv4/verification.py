@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from keyturn.model.access_keys import AccessKeyId
+from keyturn.model.access_keys import TEMPORARY, AccessKeyId
 from keyturn.model.secrets import Secret
 from keyturn.sigv4 import refusals
 from keyturn.sigv4.authorization import (
@@ -46,6 +46,7 @@ UNSIGNED_PAYLOAD: Final = b"UNSIGNED-PAYLOAD"
 
 _region: Final = re.compile(r"[a-z0-9-]{1,32}\Z").match
 _service: Final = re.compile(r"[a-z0-9-]{1,64}\Z").match
+_sha256: Final = re.compile(rb"[0-9a-f]{64}\Z").match
 _expires: Final = re.compile(rb"[0-9]{1,6}\Z").match
 
 
@@ -64,6 +65,10 @@ class KeyRecord(Protocol):
     def session_token(self) -> Secret | None:
         """The token that must come with a temporary key; None for a long-lived key, which comes without."""
 
+    @property
+    def is_expired(self) -> bool:
+        """True for a temporary key after its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
@@ -73,6 +78,7 @@ class SigningKey:
     is_active: bool
     secret: Callable[[], Secret]
     session_token: Secret | None = None
+    is_expired: bool = False
 
 
 class Verified(NamedTuple):
@@ -89,6 +95,11 @@ class Verified(NamedTuple):
     form: Form
     signed_headers: tuple[bytes, ...]
     """What else may be believed: other headers could have been added on the way."""
+    signed_payload: bool = True
+    """False for a URL that S3's rules let sign no payload."""
+
+
+LookUpTemporary = Callable[[AccessKeyId, bytes], KeyRecord | None]
 
 
 def _decoy() -> Secret:
@@ -129,8 +140,12 @@ class Verifier:
         *,
         now_ms: int,
         look_up: Callable[[AccessKeyId], KeyRecord | None],
+        look_up_temporary: LookUpTemporary | None = None,
     ) -> Verified | Refusal:
         """The key that signed, or why not. `now_ms` is epoch milliseconds.
+
+        `look_up_temporary` gets a temporary key's id (ASIA) with the session token that came along; without it,
+        no temporary key is known.
 
         The checks stand in the order in which AWS answers them. Those before the look-up depend on the request
         alone; from there on every request costs the same, whether its key is known, inactive or made up.
@@ -153,7 +168,12 @@ class Verifier:
         claim = read_claim(headers, pairs)
         if isinstance(claim, Fault):
             return _refusal(claim)
-        proven = self._credentials.get(claim.credential)
+        # A temporary key's signing keys are kept under its token too: an id alone says nothing about it. Hashed,
+        # for tokens are long and whoever may make sessions can make many.
+        kept_as = (
+            claim.credential if claim.token is None else claim.credential + b" " + sha256_hex(claim.token)
+        )
+        proven = self._credentials.get(kept_as)
         credential = proven.credential if proven else parse_credential(claim.credential)
         service = "" if isinstance(credential, Fault) else credential.service
         rules = self._services.get(service, STS)
@@ -182,7 +202,7 @@ class Verifier:
         lines = signed.lines(headers)
         if path is None or lines is None:
             return _refusal(refusals.BARE_BAD_REQUEST, credential)
-        payload_hash = _payload_hash(request.body, headers.get(b"x-amz-content-sha256"), claim, rules)
+        payload_hash = _payload_hash(request, headers.get(b"x-amz-content-sha256"), claim, rules)
         if isinstance(payload_hash, Fault):
             return _refusal(payload_hash, credential)
         if claim.form is Form.QUERY:
@@ -202,8 +222,12 @@ class Verifier:
 
         # Who signed it.
         claimed = credential.access_key_id
-        # Temporary keys (ASIA) are not offered, so none can be known.
-        record = None if claimed is None or claimed.startswith("ASIA") else look_up(claimed)
+        record: KeyRecord | None = None
+        if claimed is not None and claimed.startswith(TEMPORARY):
+            if look_up_temporary is not None and claim.token is not None:
+                record = look_up_temporary(claimed, claim.token)
+        elif claimed is not None:
+            record = look_up(claimed)
         if record is None or proven is None:
             secret = self._decoy() if record is None else record.secret()
             key = _signing_key(secret, credential)
@@ -216,9 +240,11 @@ class Verifier:
 
         if claimed is None or record is None or not _carries(claim.token, record.session_token):
             return _refusal(_invalid(rules), credential)
+        if record.is_expired:
+            return _refusal(refusals.EXPIRED_TOKEN, credential)
         if matches:
             if proven is None:
-                self._credentials.put(claim.credential, ProvenCredential(credential, key))
+                self._credentials.put(kept_as, ProvenCredential(credential, key))
             if proven_list is None:
                 self._header_lists.put(header_list, signed)
             if proven_date is None:
@@ -227,7 +253,15 @@ class Verifier:
             return _refusal(_invalid(rules), credential, proved=matches)
         if not matches:
             return _refusal(refusals.SIGNATURE_DOES_NOT_MATCH, credential)
-        return Verified(claimed, credential.region, service, signed_at * 1000, claim.form, signed.names)
+        return Verified(
+            claimed,
+            credential.region,
+            service,
+            signed_at * 1000,
+            claim.form,
+            signed.names,
+            payload_hash != UNSIGNED_PAYLOAD,
+        )
 
     def _scope_faults(self, credential: Credential, date: bytes) -> list[str]:
         """AWS's sentences for each part of the scope that is not ours. The date is that of X-Amz-Date."""
@@ -274,16 +308,21 @@ def _freshness(claim: Claim, signed_at: int, now: int, rules: ServiceRules) -> F
     return None
 
 
-def _payload_hash(body: bytes, declared: bytes | None, claim: Claim, rules: ServiceRules) -> bytes | Fault:
+def _payload_hash(
+    request: SignedRequest, declared: bytes | None, claim: Claim, rules: ServiceRules
+) -> bytes | Fault:
     """The payload's line of the canonical request.
 
     A closed set: the body's own hash, or UNSIGNED-PAYLOAD in a URL that S3 presigned. Streaming payloads are
     not offered, so their words are as wrong as any other.
     """
+    payload_hash = sha256_hex(request.body) if request.body_sha256 is None else request.body_sha256
+    if request.body_sha256 is not None and (request.body or not _sha256(request.body_sha256)):
+        # Anything but a hash, UNSIGNED-PAYLOAD first of all, would be taken into the canonical request as it is.
+        return refusals.SIGNATURE_DOES_NOT_MATCH
     presigned = claim.form is Form.QUERY
     if declared is None and rules.payload is PayloadRule.DECLARED:
         return UNSIGNED_PAYLOAD if presigned else refusals.CONTENT_SHA256_MISSING
-    payload_hash = sha256_hex(body)
     if declared is None or declared.strip() == payload_hash:
         return payload_hash
     if rules.payload is PayloadRule.DECLARED:

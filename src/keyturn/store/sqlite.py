@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, NoReturn, TypeVar, cast
 
 import apsw
 
@@ -64,7 +64,7 @@ class _Statements:
 
     def _run(self, sql: str, parameters: Mapping[str, Value] | None) -> list[Row]:
         if self._is_over:
-            raise RuntimeError("the snapshot or transaction of this statement is over")
+            self._refuse()
         try:
             # Fetched to the end, always: a half-read cursor pins its snapshot.
             rows = self._connection.execute(sql, parameters or _NO_PARAMETERS).fetchall()
@@ -74,6 +74,9 @@ class _Statements:
 
     def _failed(self, error: apsw.Error) -> Exception:
         return translate(error)
+
+    def _refuse(self) -> NoReturn:
+        raise RuntimeError("the snapshot or transaction of this statement is over")
 
 
 class _Snapshot(_Statements):
@@ -153,6 +156,7 @@ class _SqliteTransaction(_Statements):
         except BaseException:
             if self.fault is None:
                 self._failure = None
+                self._is_over = False
                 self._run(f"ROLLBACK TO {name}", None)
                 self._run(f"RELEASE {name}", None)
             del self.callbacks[kept:]
@@ -173,17 +177,17 @@ class _SqliteTransaction(_Statements):
     def abandon(self) -> None:
         self._is_over = True
 
-    def _run(self, sql: str, parameters: Mapping[str, Value] | None) -> list[Row]:
-        if self._failure is not None:
-            self._require_sound()
-        return super()._run(sql, parameters)
-
     def _failed(self, error: apsw.Error) -> Exception:
         failure = translate(error)
         self._failure = failure
+        self._is_over = True
         if is_unavailable(error) or not self._connection.in_transaction:
             self.fault = error
         return failure
+
+    def _refuse(self) -> NoReturn:
+        self._require_sound()
+        super()._refuse()
 
     def _require_sound(self) -> None:
         if self._failure is not None:

@@ -22,6 +22,10 @@ Encode = Callable[[object, list[str]], None]
 """A value to its element's content, appended in pieces."""
 ToText = Callable[[object], str]
 
+_MAPPINGS: Final = (
+    dict,
+    Mapping,
+)  # dict first: asking an abstract class is slow, and so is `dict | Mapping` each time
 _UNSAFE: Final = re.compile("[&<>\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -102,7 +106,7 @@ class Encoders:
         ]
 
         def encode(value: object, pieces: list[str]) -> None:
-            if not isinstance(value, dict | Mapping):
+            if not isinstance(value, _MAPPINGS):
                 raise _mistake(shape, "a dict", value)
             met = 0
             for name, element in members:
@@ -145,7 +149,7 @@ class Encoders:
         start, end = f"<{name}>", f"</{name}>"
 
         def encode(value: object, pieces: list[str]) -> None:
-            if not isinstance(value, dict | Mapping):
+            if not isinstance(value, _MAPPINGS):
                 raise _mistake(shape, "a dict", value)
             for key, each in value.items():
                 pieces.append(start)

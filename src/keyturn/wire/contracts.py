@@ -6,18 +6,53 @@ offered, is left to others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 from botocore.model import OperationModel, ServiceModel
 
 from keyturn.wire.answers import Encoders, encode_fault
 from keyturn.wire.faults import Fault, invalid_action, missing_action, repeated_parameter
-from keyturn.wire.query import Decoders, Parameters
+from keyturn.wire.query import Decoders, Parameters, parse_form, parse_query
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""Names in lower case."""
 
 HIDE_VALUES = frozenset({"iam"})
 """Services whose validation errors keep the refused value to themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, whichever protocol it speaks."""
+
+    operation: str
+    arguments: Callable[[], dict[str, object]]
+    """The handler's keyword arguments; raises what is wrong with them."""
+    encode: Callable[[Mapping[str, object] | None, str], bytes]
+
+
+class Contract(Protocol):
+    """What every protocol's contract of a service can do."""
+
+    @property
+    def service(self) -> str:
+        """As the credential scope names it."""
+
+    @property
+    def content_type(self) -> bytes:
+        """Of every answer, results and faults."""
+
+    def asked(self, headers: Headers, query: bytes, body: bytes, /) -> Asked:
+        """The operation that is named. Raises the protocol's own Fault where none is."""
+
+    def worded(self, fault: Fault, /) -> Fault:
+        """The fault as this protocol's services name it."""
+
+    def encode_fault(self, fault: Fault, request_id: str, /) -> bytes:
+        """The whole answer for a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +72,7 @@ class ServiceContract:
     api_version: str
     xml_namespace: str
     operations: Mapping[str, OperationContract]
+    content_type: bytes = b"text/xml"
 
     @classmethod
     def from_model(cls, model: ServiceModel) -> ServiceContract:
@@ -76,9 +112,28 @@ class ServiceContract:
             raise invalid_action(action, version)
         return self.operations[action]
 
+    def asked(self, _headers: Headers, query: bytes, body: bytes, /) -> Asked:
+        """By the parameters of the URL, without those that sign it, and of the body."""
+        parameters = parameters_of(query, body)
+        operation = self.operation(parameters)
+        return Asked(operation.name, lambda: operation.decode(parameters), operation.encode)
+
+    def worded(self, fault: Fault) -> Fault:
+        return fault
+
     def encode_fault(self, fault: Fault, request_id: str) -> bytes:
         """The whole answer for a fault, in this service's namespace."""
         return encode_fault(self.xml_namespace, fault, request_id)
+
+
+def parameters_of(query: bytes, body: bytes) -> list[tuple[str, str]]:
+    """The parameters of the URL, without those that sign it, and of the body."""
+    parameters = parse_form(body) if body else []
+    if query:
+        parameters += [
+            (name, value) for name, value in parse_query(query) if not name.lower().startswith("x-amz-")
+        ]
+    return parameters
 
 
 def _operation(

@@ -137,7 +137,7 @@ def found(home: Path, opened: Opened) -> dict[str, object]:
         issued = reader.rows("SELECT access_key_id FROM issued_access_key_ids")
         instances = reader.rows("SELECT instance_id FROM instance")
     return {
-        "caller": outcome.caller.user.name if isinstance(outcome, Authenticated) else repr(outcome),
+        "caller": outcome.caller.arn if isinstance(outcome, Authenticated) else repr(outcome),
         "keys": [key.access_key_id for key in keys],
         "issued": [row[0] for row in issued],
         "credentials": credentials.access_key_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from keyturn.model.access_keys import AccountId
 from keyturn.store.interface import Reader, Transaction
@@ -18,8 +19,7 @@ class AuditHead:
     """Grows by one with each change to the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainedRecord:
+class ChainedRecord(NamedTuple):
     sequence: int
     account_id: AccountId
     event_time: int

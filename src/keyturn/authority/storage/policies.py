@@ -11,7 +11,6 @@ from typing import Final
 
 from keyturn.authority.storage.users import Tag, fold
 from keyturn.model.access_keys import AccountId
-from keyturn.model.principals import UserId
 from keyturn.store.interface import Reader, Row, Transaction
 
 
@@ -58,8 +57,8 @@ def _policy(row: Row) -> ManagedPolicy:
     )
 
 
-def documents_of_user(reader: Reader, user_id: UserId) -> list[tuple[str, str, str | None]]:
-    """Everything that is attached to the user or to a group of theirs: (kind, name or ARN, document).
+def documents_of_owner(reader: Reader, owner_id: str) -> list[tuple[str, str, str | None]]:
+    """Everything that is attached to the user or to a group of theirs, or to the role: (kind, name or ARN, document).
 
     `kind` is `inline` or `managed`; a managed policy without a row of ours (AWS's own) has no document.
     """
@@ -78,7 +77,7 @@ def documents_of_user(reader: Reader, user_id: UserId) -> list[tuple[str, str, s
             " LEFT JOIN managed_policies p ON p.arn = a.policy_arn"
             " LEFT JOIN managed_policy_versions v ON v.policy_id = p.policy_id AND v.version = p.default_version"
             " WHERE m.user_id = :user",
-            {"user": user_id},
+            {"user": owner_id},
         )
     ]
 

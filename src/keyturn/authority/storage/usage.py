@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyturn.model.access_keys import AccessKeyId
 from keyturn.store.interface import Reader, Transaction
@@ -13,8 +13,9 @@ ROWS_PER_KEY: Final = 200
 FOLDED: Final = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class LastUse:
+class LastUse(NamedTuple):
+    """A tuple, as `UsageKey` is: one of each is made per request."""
+
     at: int
     """Epoch milliseconds."""
     service: str
@@ -30,8 +31,7 @@ class Unproved:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class UsageKey:
+class UsageKey(NamedTuple):
     access_key_id: AccessKeyId
     outcome: str
     source: str
@@ -138,6 +138,16 @@ def last_use(reader: Reader, access_key_id: AccessKeyId) -> LastUse | None:
         "SELECT used_at, service, region FROM last_uses WHERE access_key_id = :id", {"id": access_key_id}
     )
     return None if row is None else LastUse(int(row[0] or 0), str(row[1]), str(row[2]))
+
+
+def last_uses(reader: Reader) -> dict[AccessKeyId, LastUse]:
+    """Of every key, those that are deleted too."""
+    return {
+        AccessKeyId(str(access_key_id)): LastUse(int(used_at or 0), str(service), str(region))
+        for access_key_id, used_at, service, region in reader.rows(
+            "SELECT access_key_id, used_at, service, region FROM last_uses"
+        )
+    }
 
 
 def usage_of(reader: Reader, access_key_id: str) -> list[UsageRow]:

@@ -91,7 +91,7 @@ def delete_user(tx: Transaction, user_id: UserId) -> None:
 
 def lock_user(tx: Transaction, user_id: UserId) -> None:
     """A row lock that SQLite and PostgreSQL both speak: nobody else changes this user's keys meanwhile."""
-    tx.execute("UPDATE users SET user_id = user_id WHERE user_id = :id", {"id": user_id})
+    tx.execute("UPDATE users SET created_at = created_at WHERE user_id = :id", {"id": user_id})
 
 
 def tags_of_user(reader: Reader, user_id: UserId) -> list[Tag]:
