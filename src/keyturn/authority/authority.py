@@ -7,8 +7,10 @@ its record appended, or, if it is refused, only the record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keyturn.authority.audit import AuditTrail
-from keyturn.authority.authentication import Authentication, Caller, still_holds
+from keyturn.authority.authentication import Authentication, Caller, Refused, still_holds
 from keyturn.authority.operations import (
     OPERATIONS,
     Call,
@@ -21,6 +23,7 @@ from keyturn.authority.operations import (
 from keyturn.authority.services import Services
 from keyturn.authority.web_identity import WebIdentity
 from keyturn.model.clock import Clock
+from keyturn.sigv4.refusals import SIGNATURE_DOES_NOT_MATCH, Refusal
 from keyturn.store.interface import Store, Transaction
 from keyturn.wire.faults import Fault
 
@@ -43,6 +46,40 @@ class Authority:
     @staticmethod
     def offered(service: str, name: str) -> Operation | None:
         return OPERATIONS.get((service, name))
+
+    def note_use(self, caller: Caller, facts: RequestFacts, now: int, action: str) -> None:
+        """The signature has matched: a use, whatever comes of the call."""
+        self.services.repeats.note_used(caller.access_key_id)
+        if caller.booked_on is not None:
+            self.services.usage.record_use(
+                caller.booked_on,
+                at=now,
+                source=facts.source_address,
+                user_agent=facts.user_agent,
+                service=facts.service,
+                region=facts.region,
+                action=action,
+                is_session=caller.session is not None,
+            )
+
+    def note_refusal(
+        self, refused: Refused, now: int, source: str, user_agent: str, action: Callable[[], str]
+    ) -> None:
+        """A refused attempt, if it was with a key of ours. `action` is asked only of a proved one."""
+        refusal, access_key_id = refused.refusal, refused.booked_on
+        if access_key_id is None:
+            return
+        if refusal.proved:
+            self.services.usage.record_proved_refusal(
+                access_key_id,
+                at=now,
+                source=source,
+                user_agent=user_agent,
+                service=refusal.service or "-",
+                action=action(),
+            )
+        elif _is_unproved(refusal) and self.authentication.was_issued(access_key_id):
+            self.services.usage.record_unproved_refusal(access_key_id, at=now, source=source)
 
     async def perform(
         self,
@@ -101,3 +138,11 @@ class Authority:
             return outcome
         self._audit.append_call(call, operation, parameters, outcome)
         return outcome
+
+
+def _is_unproved(refusal: Refusal) -> bool:
+    """A wrong signature or a deleted key, and not a wrong clock or scope."""
+    return refusal.code == "InvalidClientTokenId" or (refusal.code, refusal.message) == (
+        SIGNATURE_DOES_NOT_MATCH.code,
+        SIGNATURE_DOES_NOT_MATCH.message,
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from keyturn.authority.authentication import Authenticated, Caller, Refused
+from keyturn.authority.authentication import Authenticated, Refused
 from keyturn.authority.authority import Authority
 from keyturn.authority.operations import RequestFacts
 from keyturn.http.forwarded import ForwardedFrom, Source
@@ -23,7 +23,7 @@ from keyturn.http.verify import VERIFY_PATH, VerifyDoor
 from keyturn.model.errors import StoreUnavailableError
 from keyturn.model.secrets import Secret
 from keyturn.sigv4.canonical_request import SignedRequest
-from keyturn.sigv4.refusals import SIGNATURE_DOES_NOT_MATCH, Refusal
+from keyturn.sigv4.refusals import Refusal
 from keyturn.wire.contracts import Asked, Contract, ServiceContract, parameters_of
 from keyturn.wire.faults import (
     Fault,
@@ -159,7 +159,10 @@ class App:
             return await self._exchange(request, source, agent, request_id)
         outcome = self._authority.authentication.authenticate(request, now)
         if isinstance(outcome, Refused):
-            self._note_refusal(outcome, request, now, source.address, agent)
+            refusal = outcome.refusal
+            self._authority.note_refusal(
+                outcome, now, source.address, agent, lambda: self._action(refusal, request)
+            )
             return self._refused(outcome.refusal, request, request_id)
         facts = RequestFacts(
             request_id=request_id,
@@ -237,44 +240,10 @@ class App:
                 raise not_implemented(contract.service, action)
             arguments = asked.arguments()
         finally:
-            self._authority.services.repeats.note_used(authenticated.caller.access_key_id)
-            self._book(authenticated.caller, facts, now, action)
+            self._authority.note_use(authenticated.caller, facts, now, action)
         result = await self._authority.perform(operation, authenticated.caller, facts, arguments)
         body = asked.encode(result, facts.request_id)
         return _Answer(200, body, contract.content_type, in_chunks=operation.answers_once)
-
-    def _book(self, caller: Caller, facts: RequestFacts, now: int, action: str) -> None:
-        booked_on = caller.booked_on
-        if booked_on is not None:
-            self._authority.services.usage.record_use(
-                booked_on,
-                at=now,
-                source=facts.source_address,
-                user_agent=facts.user_agent,
-                service=facts.service,
-                region=facts.region,
-                action=action,
-                is_session=caller.session is not None,
-            )
-
-    def _note_refusal(
-        self, refused: Refused, request: SignedRequest, now: int, source: str, agent: str
-    ) -> None:
-        refusal, access_key_id = refused.refusal, refused.booked_on
-        if access_key_id is None:
-            return
-        usage = self._authority.services.usage
-        if refusal.proved:
-            usage.record_proved_refusal(
-                access_key_id,
-                at=now,
-                source=source,
-                user_agent=agent,
-                service=refusal.service or "-",
-                action=self._action(refusal, request),
-            )
-        elif _is_unproved(refusal) and self._authority.authentication.was_issued(access_key_id):
-            usage.record_unproved_refusal(access_key_id, at=now, source=source)
 
     def _action(self, refusal: Refusal, request: SignedRequest) -> str:
         """What a proved attempt asked for, so that whoever still uses an old key can be named by its job."""
@@ -327,14 +296,6 @@ def _comes_with_a_web_identity(request: SignedRequest) -> bool:
         return ("Action", "AssumeRoleWithWebIdentity") in parse_form(request.body)
     except Fault:
         return False
-
-
-def _is_unproved(refusal: Refusal) -> bool:
-    """A wrong signature or a deleted key, and not a wrong clock or scope."""
-    return refusal.code == "InvalidClientTokenId" or (refusal.code, refusal.message) == (
-        SIGNATURE_DOES_NOT_MATCH.code,
-        SIGNATURE_DOES_NOT_MATCH.message,
-    )
 
 
 def _parameters(request: SignedRequest) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from keyturn.authority.authentication import Authenticated, Refused
+from keyturn.authority.authentication import Authenticated
 from keyturn.authority.authority import Authority
 from keyturn.authority.authorization import Held
 from keyturn.authority.operations import Call, RequestFacts, Target
@@ -27,7 +27,7 @@ from keyturn.model.principals import AssumedRole, FederatedUser, User
 from keyturn.policy.evaluation import Decision, denial_message
 from keyturn.settings import OFFERED_SERVICES, VERIFY_SERVICE
 from keyturn.sigv4.canonical_request import SignedRequest
-from keyturn.sigv4.refusals import SIGNATURE_DOES_NOT_MATCH, Refusal
+from keyturn.sigv4.refusals import Refusal
 from keyturn.sigv4.rules import PathStyle, ServiceRules
 from keyturn.sigv4.verification import Verifier
 from keyturn.wire.faults import Fault, access_denied, validation_error
@@ -138,7 +138,7 @@ class VerifyDoor:
             region=asking.region,
             is_secure=source.scheme == "https",
         )
-        self._book_use(asking, facts, now, "Verify")
+        self._authority.note_use(asking.caller, facts, now, "Verify")
         described = read_described(request.body)
         service = self._services.get(described.service)
         if service is None:
@@ -173,7 +173,7 @@ class VerifyDoor:
             region=signer.region,
             is_secure=described.is_secure,
         )
-        self._book_use(signer, facts, now, action)
+        self._authority.note_use(signer.caller, facts, now, action)
         resource = described.resource
         if resource is None:
             resource = "*" if described.action != INVOKE else _invoke_arn(described, signer, path)
@@ -199,7 +199,7 @@ class VerifyDoor:
         outcome = self._authority.authentication.authenticate(request, now, verifier)
         if isinstance(outcome, Authenticated):
             return outcome
-        self._book_refusal(outcome, now, source, agent, action)
+        self._authority.note_refusal(outcome, now, source, agent, lambda: action)
         return outcome.refusal
 
     def _decided(
@@ -209,38 +209,6 @@ class VerifyDoor:
         with self._authority.store.read() as reader:
             call = Call(action.partition(":")[2], authenticated.caller, now, facts, services, reader)
             return services.authorization.decide_on(call, action, Target(arn, arn))
-
-    def _book_use(self, authenticated: Authenticated, facts: RequestFacts, now: int, action: str) -> None:
-        caller = authenticated.caller
-        self._authority.services.repeats.note_used(caller.access_key_id)
-        if caller.booked_on is not None:
-            self._authority.services.usage.record_use(
-                caller.booked_on,
-                at=now,
-                source=facts.source_address,
-                user_agent=facts.user_agent,
-                service=facts.service,
-                region=facts.region,
-                action=action,
-                is_session=caller.session is not None,
-            )
-
-    def _book_refusal(self, refused: Refused, now: int, source: str, agent: str, action: str) -> None:
-        refusal, access_key_id = refused.refusal, refused.booked_on
-        if access_key_id is None:
-            return
-        usage = self._authority.services.usage
-        if refusal.proved:
-            usage.record_proved_refusal(
-                access_key_id,
-                at=now,
-                source=source,
-                user_agent=agent,
-                service=refusal.service or "-",
-                action=action,
-            )
-        elif _is_unproved(refusal) and self._authority.authentication.was_issued(access_key_id):
-            usage.record_unproved_refusal(access_key_id, at=now, source=source)
 
 
 def read_described(body: bytes) -> Described:
@@ -347,14 +315,6 @@ def _fault_of(refusal: Refusal) -> Fault:
     if not refusal.code:
         return Fault("BadRequest", "The request is not well formed.", status=refusal.status)
     return Fault(refusal.code, refusal.message, status=refusal.status)
-
-
-def _is_unproved(refusal: Refusal) -> bool:
-    """A wrong signature or a deleted key, and not a wrong clock or scope."""
-    return refusal.code == "InvalidClientTokenId" or (refusal.code, refusal.message) == (
-        SIGNATURE_DOES_NOT_MATCH.code,
-        SIGNATURE_DOES_NOT_MATCH.message,
-    )
 
 
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
