@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,22 @@ class NewAccessKey:
 
     access_key_id: AccessKeyId
     secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyPair:
+    """An id with its secret, on the way from one holder to another."""
+
+    access_key_id: AccessKeyId
+    secret: Secret
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `ID:SECRET`, 64 hex digits: tells pairs apart, and tells nothing of the secret.
+
+        A plain hash is safe because a secret has 240 random bits.
+        """
+        return hashlib.sha256(self.access_key_id.encode() + b":" + self.secret.reveal()).hexdigest()
 
 
 def parse_access_key_id(text: str) -> AccessKeyId | None:

@@ -1,0 +1,1 @@
+"""Where keys are looked for: one file a source, behind one interface."""

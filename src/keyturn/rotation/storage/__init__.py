@@ -1,0 +1,1 @@
+"""The state of rotations, in a file of the room's own."""
