@@ -185,6 +185,50 @@ _SERVE_KEYS: Final = {
 
 
 def _read_toml(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Path, Mapping[str, Any]]:
+    file = configuration_file(flags, environment)
+    keys = file.tables.get("serve", {})
+    for key, value in keys.items():
+        if key not in _SERVE_KEYS:
+            raise KeyturnError(
+                f"{file.where('serve', key)}: [serve] has no setting '{key}'",
+                f"the settings are {', '.join(sorted(_SERVE_KEYS))}",
+            )
+        words = value if isinstance(value, list) else []
+        if (
+            not isinstance(value, str | int | list)
+            or isinstance(value, bool)
+            or not all(isinstance(word, str) for word in words)
+        ):
+            raise KeyturnError(f"{file.where('serve', key)}: '{key}' is a text, a number or a list of texts")
+    return file.path, keys
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFile:
+    """keyturn.toml as it was read. What stands in a room's tables is for the room to check."""
+
+    path: Path
+    tables: Mapping[str, Mapping[str, Any]]
+    _text: str = ""
+
+    def where(self, *words: str) -> str:
+        """`PATH, line N` of the last of these words, each looked for below the one before."""
+        lines = self._text.splitlines()
+        found = 0
+        for word in words:
+            begins = re.compile(rf"""\s*\[?[\["'\s\w.-]*?\b{re.escape(word)}["'\s]*[\]=.]""")
+            found = next((n for n in range(found, len(lines)) if begins.match(lines[n])), found)
+        return f"{self.path}, line {found + 1}"
+
+
+_TABLES: Final = ("serve", "rotation", "sinks", "users", "schedule", "leaks")
+
+
+def configuration_file(
+    flags: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> ConfigurationFile:
+    """The file that was named, or keyturn.toml if there is one. KeyturnError if it can't be read."""
+    environment = os.environ if environment is None else environment
     named = flags.get("config") or environment.get("KEYTURN_CONFIG")
     path = Path(named) if named else Locations.of(environment).config / "keyturn.toml"
     try:
@@ -192,38 +236,21 @@ def _read_toml(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tupl
     except FileNotFoundError:
         if named:
             raise KeyturnError(f"there is no configuration file {path}") from None
-        return path, {}
+        return ConfigurationFile(path, {})
     except (OSError, UnicodeDecodeError) as error:
         raise KeyturnError(f"can't read the configuration file {path}: {error}") from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise KeyturnError(f"{path} is not TOML: {error}") from error
+    file = ConfigurationFile(path, content, text)
     for table, keys in content.items():
-        if table != "serve" or not isinstance(keys, dict):
-            raise KeyturnError(f"{path}, line {_line(text, table)}: there is no table or key '{table}' here")
-        for key, value in keys.items():
-            if key not in _SERVE_KEYS:
-                raise KeyturnError(
-                    f"{path}, line {_line(text, key)}: [serve] has no setting '{key}'",
-                    f"the settings are {', '.join(sorted(_SERVE_KEYS))}",
-                )
-            words = value if isinstance(value, list) else []
-            if (
-                not isinstance(value, str | int | list)
-                or isinstance(value, bool)
-                or not all(isinstance(word, str) for word in words)
-            ):
-                raise KeyturnError(
-                    f"{path}, line {_line(text, key)}: '{key}' is a text, a number or a list of texts"
-                )
-    return path, content.get("serve", {})
-
-
-def _line(text: str, word: str) -> int:
-    """Where a key or a table of this name begins, as people write it."""
-    begins = re.compile(rf"""\s*[\["'\s]*(serve\s*\.\s*["']?)?{re.escape(word)}["'\s]*[\]=.]""")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if begins.match(line)), 1)
+        if table not in _TABLES or not isinstance(keys, dict):
+            raise KeyturnError(
+                f"{file.where(table)}: there is no table or key '{table}' here",
+                f"the tables are {', '.join(_TABLES)}",
+            )
+    return file
 
 
 def place(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Place:

@@ -98,7 +98,7 @@ def test_a_rollback_is_accepted_at_the_command_line_only(configuration: Path) ->
         ("[serve]\n# prot is meant\nport = 1\nprot = 4590\n", 4, "prot"),
         ("[serve]\nport = 1\n\n  'prot' = 4590\n", 4, "prot"),
         ("serve.port = 1\nserve.prot = 4590\n", 2, "prot"),
-        ("[serve]\nport = 1\n[leaks]\nx = 1\n", 3, "leaks"),
+        ("[serve]\nport = 1\n[leak]\nx = 1\n", 3, "leak"),
         ("\nport = 4590\n", 2, "port"),
         ("[serve]\nport = 1\n[serve.tls]\ncert = 'x'\n", 3, "tls"),
         ("[serve]\nport = true\n", 2, "port"),

@@ -51,6 +51,7 @@ class Purpose(StrEnum):
     AUDIT_CHAIN = "audit-chain"
     AUDIT_CHECKPOINT = "audit-checkpoint"
     CREATE_RETRY = "create-retry"
+    ROTATION = "rotation"
 
 
 class UnsealError(Exception):

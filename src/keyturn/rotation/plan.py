@@ -1,0 +1,709 @@
+"""What a rotation does next: a pure function of how far it has come and of what was found out.
+
+`next_step` never acts and never asks: where it lacks a fact it says which question is open. The engine asks,
+acts and keeps the record. Every order of acts that keeps a service up, and every refusal to go on, stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
+from typing import Final
+
+from keyturn.model.access_keys import KEYS_PER_USER, AccessKeyId, AccessKeyStatus
+from keyturn.model.clock import iso8601
+from keyturn.rotation.endpoint import (
+    Consumer,
+    EndpointTraits,
+    LastUse,
+    LiveSession,
+    NeverSeen,
+    Proof,
+    Unknown,
+    Used,
+    UserKey,
+)
+from keyturn.rotation.progress import Progress, Seen, SinkProgress, SinkStage, Stage, Wish
+from keyturn.rotation.sinks.interface import Held
+
+OWN_AGENT: Final = "keyturn-rotation"
+"""What the user agent of our own control calls holds."""
+REPEATABLE: Final = 55_000
+"""For how long a create may be asked again where that is idempotent: within the 60 s that are promised."""
+CLOCK_SLACK: Final = 60_000
+_SETTLE: Final = 30_000
+"""How long a listing may lag behind a change where revocation is not exact. Milliseconds."""
+_FAR: Final = 365 * 24 * 3600 * 1000
+_BUSY: Final = frozenset({SinkStage.WRITING, SinkStage.CONFIRMED, SinkStage.RELOADED})
+
+
+class NotAsked(Enum):
+    NOT_ASKED = 0
+
+
+NOT_ASKED: Final = NotAsked.NOT_ASKED
+
+
+class Question(StrEnum):
+    """What the engine may be asked to find out."""
+
+    KEYS = "keys"
+    OLD_USE = "old-use"
+    NEW_USE = "new-use"
+    OTHERS = "others"
+    """Last use and maker of the keys that are neither the old one nor the new one."""
+    OLD_CONSUMERS = "old-consumers"
+    NEW_CONSUMERS = "new-consumers"
+    SESSIONS = "sessions"
+    SINKS = "sinks"
+    PROOF = "proof"
+    SIGNER = "signer"
+    CANARY = "canary"
+    INCIDENT = "incident"
+    HISTORY = "history"
+
+
+class Health(StrEnum):
+    """What the operator's own check says of the service."""
+
+    NONE = "none"
+    """There is no check."""
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    """It did not come to a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A key that is neither old nor new."""
+
+    use: LastUse
+    made_by: str | None
+    """The rotation that made it; `` for somebody else; None: it can't be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserGone:
+    """The user does not exist any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out in this round. Times are epoch milliseconds of the endpoint's clock."""
+
+    now: int
+    traits: EndpointTraits
+    keys: Sequence[UserKey] | Unknown | UserGone | NotAsked = NOT_ASKED
+    old_use: LastUse | NotAsked = NOT_ASKED
+    new_use: LastUse | NotAsked = NOT_ASKED
+    others: Mapping[AccessKeyId, Other] | NotAsked = NOT_ASKED
+    old_consumers: Sequence[Consumer] | NotAsked | None = NOT_ASKED
+    new_consumers: Sequence[Consumer] | NotAsked | None = NOT_ASKED
+    sessions: Sequence[LiveSession] | NotAsked | None = NOT_ASKED
+    sinks: Mapping[str, Held | str] | NotAsked = NOT_ASKED
+    """What each sink holds, or the sentence that says why that is not known."""
+    proof: Proof | NotAsked | None = NOT_ASKED
+    """None: no sink shows the pair, so it can't be proved through one."""
+    signer: AccessKeyId | Unknown | NotAsked | None = NOT_ASKED
+    """The key that signs the control calls; None: they are signed by a session."""
+    canary: Health | NotAsked = NOT_ASKED
+    is_under_incident: bool | NotAsked | None = NOT_ASKED
+    quiet_window: int | NotAsked = NOT_ASKED
+    """As sized by the old key's own history."""
+
+
+class ActKind(StrEnum):
+    FREE_SLOT = "free-slot"
+    CREATE = "create"
+    CREATE_AGAIN = "create-again"
+    DEACTIVATE_ORPHAN = "deactivate-orphan"
+    DELETE_ORPHAN = "delete-orphan"
+    PROVE = "prove"
+    DELIVER = "deliver"
+    ERASE = "erase"
+    """Forget the new secret: the last sink has confirmed."""
+    DEACTIVATE = "deactivate"
+    REACTIVATE = "reactivate"
+    DELETE = "delete"
+    RESTORE = "restore"
+    DEACTIVATE_NEW = "deactivate-new"
+    DELETE_NEW = "delete-new"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    questions: frozenset[Question]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    kind: ActKind
+    target: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Nothing happens outside: only what is known changes."""
+
+    progress: Progress
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    until: int
+    why: str
+    attention: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    stage: Stage
+    why: str
+
+
+Step = Ask | Act | Move | Wait | Finish
+
+
+def next_step(progress: Progress, facts: Facts) -> Step:
+    """The one thing to do now."""
+    if progress.is_final:
+        return Finish(progress.stage, "it is over")
+    if facts.keys is NOT_ASKED:
+        return _ask(Question.KEYS)
+    if isinstance(facts.keys, UserGone):
+        return Finish(Stage.ABORTED, f"the user {progress.user_name} does not exist any more")
+    if isinstance(facts.keys, Unknown):
+        return Wait(
+            facts.now + progress.terms.poll,
+            f"the endpoint does not say which keys there are: {facts.keys.why}",
+        )
+    keys = {key.access_key_id: key for key in facts.keys}
+    if progress.wish in {Wish.ROLL_BACK, Wish.ABORT} and progress.stage is not Stage.ROLL_BACK:
+        changed = replace(progress, stage=Stage.ROLL_BACK, stage_since=facts.now, attention=None)
+        return Move(changed, "it is undone, as the operator wished")
+    if progress.wish is Wish.PAUSE and progress.stage is not Stage.WATCH:
+        return Wait(facts.now + _FAR, f"it is paused; `keyturn resume {progress.rotation_id}` lets it go on")
+    match progress.stage:
+        case Stage.CREATE:
+            return _create(progress, facts, keys)
+        case Stage.PROVE:
+            return _prove(progress, facts, keys)
+        case Stage.DELIVER:
+            return _deliver(progress, facts, keys)
+        case Stage.ADOPT:
+            return _adopt(progress, facts, keys)
+        case Stage.WATCH:
+            return _watch(progress, facts, keys)
+        case _:
+            return _roll_back(progress, facts, keys)
+
+
+# Create
+
+
+def _create(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    if progress.new_key is not None:
+        return Move(_to(progress, Stage.PROVE, facts), "the new key exists")
+    unsettled = _settle_create(progress, facts, keys)
+    if unsettled is not None:
+        return unsettled
+    if progress.old_key is not None and progress.old_key not in keys:
+        return Finish(Stage.ABORTED, f"somebody else has removed {progress.old_key} before anything was done")
+    if len(keys) >= KEYS_PER_USER:
+        return _free_slot(progress, facts, keys)
+    return Act(ActKind.CREATE, progress.user_name)
+
+
+def _free_slot(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    named = progress.terms.free_slot
+    if named is None or named not in keys or named == progress.old_key:
+        return _attention(
+            progress,
+            facts,
+            f"the user has {len(keys)} keys, as many as there may be",
+            "look at `keyturn keys`, then name the one to delete: --free-slot KEYID",
+        )
+    if keys[named].status is AccessKeyStatus.ACTIVE:
+        return _attention(
+            progress, facts, f"{named} is active, and an active key is never deleted", "deactivate it first"
+        )
+    if facts.others is NOT_ASKED:
+        return _ask(Question.OTHERS)
+    use = facts.others[named].use
+    if isinstance(use, Unknown):
+        return Wait(facts.now + progress.terms.poll, f"when {named} was last used is not known: {use.why}")
+    return Act(ActKind.FREE_SLOT, named)
+
+
+def _settle_create(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step | None:
+    """A create whose outcome is not on record leaves a key whose secret nobody holds, or none. None: settled."""
+    if progress.orphans:
+        return _remove_orphan(progress, facts, keys)
+    intent = progress.intent
+    if intent is None or intent.act != ActKind.CREATE:
+        return None
+    is_wanted = progress.stage is Stage.CREATE
+    repeats = facts.traits.idempotent_create and intent.may_repeat
+    if is_wanted and repeats and facts.now - intent.at < REPEATABLE:
+        return Act(ActKind.CREATE_AGAIN, progress.user_name)
+    if not facts.traits.exact_revocation and facts.now < intent.at + _SETTLE:
+        return Wait(intent.at + _SETTLE, "a create was cut off: the listing may lag behind it")
+    suspects = [key for key in keys.values() if key.access_key_id not in intent.keys_before]
+    if not suspects:
+        return Move(replace(progress, intent=None), "the create that was cut off has made no key")
+    if facts.others is NOT_ASKED:
+        return _ask(Question.OTHERS)
+    for key in suspects:
+        other = facts.others[key.access_key_id]
+        if other.made_by is not None and other.made_by != progress.rotation_id:
+            continue
+        if isinstance(other.use, Unknown):
+            why = f"whether {key.access_key_id} was ever used is not known: {other.use.why}"
+            return Wait(facts.now + progress.terms.poll, why)
+        ours = other.made_by == progress.rotation_id
+        if isinstance(other.use, Used) or (not ours and key.created_at < intent.at - CLOCK_SLACK):
+            return _attention(
+                progress,
+                facts,
+                f"the key {key.access_key_id} appeared while a create of ours was cut off, and it is in use",
+                "find out whose it is; delete it, or `keyturn abort` this rotation",
+            )
+        if not ours and facts.now < key.created_at + progress.terms.orphan_age:
+            why = f"{key.access_key_id} may be what a create of ours left behind: it is watched for a while"
+            return Wait(key.created_at + progress.terms.orphan_age, why)
+        since = None if ours else facts.now
+        marked = replace(progress, orphans=(key.access_key_id,), orphan_since=since)
+        return Move(
+            marked, f"{key.access_key_id} is what a create of ours left behind: nobody holds its secret"
+        )
+    return Move(replace(progress, intent=None), "the keys that appeared meanwhile were made by somebody else")
+
+
+def _remove_orphan(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    orphan = progress.orphans[0]
+    if orphan not in keys:
+        left = replace(progress, orphans=progress.orphans[1:], orphan_since=None, intent=None)
+        return Move(left, f"{orphan} is gone")
+    if keys[orphan].status is AccessKeyStatus.ACTIVE:
+        return Act(ActKind.DEACTIVATE_ORPHAN, orphan)
+    if facts.others is NOT_ASKED:
+        return _ask(Question.OTHERS)
+    use = facts.others[orphan].use
+    if not isinstance(use, NeverSeen):
+        why = use.why if isinstance(use, Unknown) else f"it was used at {iso8601(use.at)}"
+        return _attention(
+            progress,
+            facts,
+            f"the orphan {orphan} is inactive and can't be deleted: {why}",
+            "look whose it is",
+        )
+    if progress.orphan_since is not None and facts.now < progress.orphan_since + progress.terms.orphan_age:
+        until = progress.orphan_since + progress.terms.orphan_age
+        return Wait(until, f"the orphan {orphan} is inactive, and deleted if nobody misses it")
+    return Act(ActKind.DELETE_ORPHAN, orphan)
+
+
+# Prove and deliver
+
+
+def _prove(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    lost = _without_new(progress, facts, keys)
+    if lost is not None:
+        return lost
+    terms = progress.terms
+    needed, span = (1, 0) if facts.traits.exact_revocation else (max(1, terms.proofs), terms.proof_span)
+    if progress.proofs:
+        assert progress.first_proof_at is not None
+        assert progress.last_proof_at is not None
+        if progress.proofs >= needed and progress.last_proof_at - progress.first_proof_at >= span:
+            if facts.old_consumers is NOT_ASKED and progress.old_key is not None:
+                return _ask(Question.OLD_CONSUMERS)
+            consumers = facts.old_consumers if facts.old_consumers is not NOT_ASKED else None
+            seen = tuple(
+                dict.fromkeys(
+                    Seen(each.source, each.agent) for each in consumers or () if not each.is_refused
+                )
+            )
+            moved = replace(_to(progress, Stage.DELIVER, facts), seen=seen)
+            return Move(moved, f"the new key has signed {progress.proofs} times")
+        due = progress.last_proof_at + span // max(1, needed - 1)
+        if facts.now < due:
+            return Wait(due, f"proving the new key: {progress.proofs} of {needed}")
+    if facts.now > progress.stage_since + terms.prove_patience:
+        return _attention(
+            progress, facts, "the new key is still not accepted", "`keyturn rollback` removes it again"
+        )
+    return Act(ActKind.PROVE)
+
+
+def _without_new(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step | None:
+    """The way back, where the new key is not there or not active; None if it is."""
+    new = None if progress.new_key is None else keys.get(progress.new_key)
+    if new is None:
+        if not facts.traits.exact_revocation and facts.now < progress.stage_since + _SETTLE:
+            return Wait(facts.now + 1_000, "the new key is not listed yet")
+        gone = replace(progress, wish=Wish.ROLL_BACK)
+        return Move(
+            gone, f"somebody has deleted the new key {progress.new_key}: everything goes back to the old one"
+        )
+    if new.status is AccessKeyStatus.INACTIVE:
+        return _attention(
+            progress,
+            facts,
+            f"somebody has deactivated the new key {new.access_key_id}",
+            "activate it, or `keyturn rollback` this rotation",
+        )
+    return None
+
+
+def _deliver(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    lost = _without_new(progress, facts, keys)
+    if lost is not None:
+        return lost
+    open_sinks = [sink for sink in progress.sinks if sink.stage is not SinkStage.RELOADED]
+    for sink in open_sinks:
+        if not sink.needs_someone and sink.next_at <= facts.now:
+            return Act(ActKind.DELIVER, sink.name)
+    if open_sinks:
+        return _wait_for_sinks(progress, facts, open_sinks)
+    if facts.quiet_window is NOT_ASKED:
+        return _ask(Question.HISTORY)
+    return Act(ActKind.ERASE)
+
+
+def _wait_for_sinks(progress: Progress, facts: Facts, open_sinks: Sequence[SinkProgress]) -> Wait:
+    """One sink that fails blocks the deactivation, and not the other sinks."""
+    done = len(progress.sinks) - len(open_sinks)
+    refusing = [sink for sink in open_sinks if sink.needs_someone]
+    tired = [sink for sink in open_sinks if sink.attempts >= progress.terms.sink_attempts]
+    told = "; ".join(f"{sink.name}: {sink.problem}" for sink in refusing or tired or open_sinks)
+    why = f"sinks {done}/{len(progress.sinks)}; {told}"
+    again = [sink.next_at for sink in open_sinks if not sink.needs_someone]
+    until = min(again, default=facts.now + progress.terms.poll)
+    attention = f"{told}. Both keys stay active; mend it and `keyturn resume {progress.rotation_id}`"
+    return Wait(until, why, attention if refusing or tired else None)
+
+
+# Adopt, deactivate, watch, delete
+
+
+def _adopt(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    lost = _without_new(progress, facts, keys)
+    if lost is not None:
+        return lost
+    old = None if progress.old_key is None else keys.get(progress.old_key)
+    if old is None:
+        return Finish(Stage.DONE, "there is no old key (any more)")
+    if old.status is AccessKeyStatus.INACTIVE:
+        ours = progress.intent is not None and progress.intent.act == ActKind.DEACTIVATE
+        moved = replace(
+            _to(progress, Stage.WATCH, facts),
+            deactivated_at=facts.now,
+            is_deactivated_by_us=ours,
+            intent=None,
+        )
+        return Move(moved, "the old key is inactive" + ("" if ours else ": somebody else has done it"))
+    missing = _missing(
+        facts,
+        Question.OLD_USE,
+        Question.NEW_USE,
+        Question.OLD_CONSUMERS,
+        Question.NEW_CONSUMERS,
+        Question.SESSIONS,
+    )
+    if missing:
+        return Ask(missing)
+    blocked = _still_needed(progress, facts)
+    if blocked is not None:
+        return blocked
+    if not progress.terms.may_deactivate:
+        return _attention(
+            progress,
+            facts,
+            "the old key has fallen quiet, and the plan does not allow to deactivate it",
+            f"keyturn resume {progress.rotation_id} --allow-deactivate",
+        )
+    return _proved_again(progress, facts) or Act(ActKind.DEACTIVATE, old.access_key_id)
+
+
+def _still_needed(progress: Progress, facts: Facts) -> Wait | None:
+    """Why the old key can't go yet, or None. What is not known blocks, as what is in use does."""
+    assert progress.delivered_at is not None
+    assert facts.old_use is not NOT_ASKED
+    poll = facts.now + progress.terms.poll
+    if isinstance(facts.old_use, Unknown):
+        return Wait(poll, f"when the old key was last used is not known: {facts.old_use.why}")
+    if isinstance(facts.new_use, Unknown):
+        return Wait(poll, f"when the new key was last used is not known: {facts.new_use.why}")
+    consumers = [each for each in _known(facts.old_consumers) if not _is_own(each)]
+    last = max(
+        [facts.old_use.at if isinstance(facts.old_use, Used) else 0, *(each.last_at for each in consumers)]
+    )
+    overdue = facts.now > progress.delivered_at + progress.terms.adopt_patience
+    who = named(each for each in consumers if each.last_at > progress.delivered_at)
+    quiet_from = max(progress.delivered_at, last)
+    window = max(progress.quiet_window, progress.terms.quiet)
+    if facts.now < quiet_from + window:
+        used = last > progress.delivered_at
+        why = f"the old key must be quiet until {iso8601(quiet_from + window)}"
+        if used:
+            why += f"; it was used at {iso8601(last)}" + (f" by {who}" if who else "")
+        attention = f"the old key is still in use{f' by {who}' if who else ''}" if used and overdue else None
+        return Wait(min(quiet_from + window, poll), why, attention)
+    if progress.terms.needs_adoption and not _is_adopted(progress, facts):
+        attention = (
+            "nobody has signed with the new key: have its consumers been restarted?" if overdue else None
+        )
+        return Wait(poll, "nobody has been seen signing with the new key yet", attention)
+    if facts.traits.exact_revocation:
+        if facts.sessions is None or facts.sessions is NOT_ASKED:
+            return Wait(poll, "which sessions of the old key still run is not known")
+        if facts.sessions:
+            until = max(session.expires_at for session in facts.sessions)
+            arns = ", ".join(sorted({session.arn for session in facts.sessions})[:3])
+            return Wait(
+                min(until + 1_000, poll), f"a session of the old key runs until {iso8601(until)}: {arns}"
+            )
+    return None
+
+
+def _is_adopted(progress: Progress, facts: Facts) -> bool:
+    assert progress.delivered_at is not None
+    if any(not _is_own(each) and not each.is_refused for each in _known(facts.new_consumers)):
+        return True
+    if not isinstance(facts.new_use, Used):
+        return False
+    ours = progress.last_proof_at or 0
+    return facts.new_use.at > ours + 1_000 or facts.new_use.service != "sts"
+
+
+def _watch(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    old = None if progress.old_key is None else keys.get(progress.old_key)
+    if old is None:
+        return Finish(Stage.DONE, "the old key is gone")
+    if old.status is AccessKeyStatus.ACTIVE:
+        ours = progress.intent is not None and progress.intent.act == ActKind.REACTIVATE
+        back = replace(
+            _to(progress, Stage.ADOPT, facts),
+            delivered_at=facts.now,
+            deactivated_at=None,
+            reactivations=progress.reactivations + (1 if ours else 0),
+            intent=None,
+        )
+        return Move(back, "the old key is active again" + ("" if ours else ": somebody else has done it"))
+    assert progress.deactivated_at is not None
+    missing = _missing(facts, Question.CANARY, Question.OLD_CONSUMERS, Question.INCIDENT)
+    if missing:
+        return Ask(missing)
+    signal, alert = _signals(progress, facts, keys)
+    if signal is not None:
+        may = (
+            progress.terms.reactivates
+            and progress.is_deactivated_by_us
+            and progress.reactivations == 0
+            and facts.is_under_incident is False
+        )
+        if may:
+            return Act(ActKind.REACTIVATE, old.access_key_id, signal)
+        return Wait(
+            facts.now + progress.terms.watch_every, "the old key is missed, and stays inactive", signal
+        )
+    due = progress.deactivated_at + max(1, progress.terms.keep_inactive)
+    if progress.wish is Wish.PAUSE:
+        return Wait(
+            facts.now + progress.terms.watch_every, "it is paused; the old key is still watched", alert
+        )
+    if facts.now < due:
+        why = f"the old key is inactive, and is deleted after {iso8601(due)} if nobody misses it"
+        return Wait(min(due, facts.now + progress.terms.watch_every), why, alert)
+    if not progress.terms.may_delete:
+        return _attention(
+            progress,
+            facts,
+            f"nobody has missed {old.access_key_id}: it may be deleted, and that can't be undone",
+            f"keyturn resume {progress.rotation_id} --allow-delete",
+        )
+    lost = _without_new(progress, facts, keys)
+    if lost is not None:
+        return lost
+    return _proved_again(progress, facts) or Act(ActKind.DELETE, old.access_key_id)
+
+
+def _signals(
+    progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
+) -> tuple[str | None, str | None]:
+    """What may bring the old key back, and what is only told.
+
+    Anybody can send attempts with the id, and a thief who has the secret sends proved ones from elsewhere: only
+    a check of the operator's own, or a proved attempt by one who had used the key before the switch, counts.
+    """
+    assert progress.deactivated_at is not None
+    new = None if progress.new_key is None else keys.get(progress.new_key)
+    if new is None or new.status is AccessKeyStatus.INACTIVE:
+        return f"the new key {progress.new_key} is not active any more", None
+    if facts.canary is Health.BAD:
+        return "the health check fails since the old key is inactive", None
+    attempts = [
+        each
+        for each in _known(facts.old_consumers)
+        if each.is_refused and each.last_at >= progress.deactivated_at
+    ]
+    missed = [each for each in attempts if Seen(each.source, each.agent) in progress.seen]
+    if missed:
+        return f"{named(missed)} still signs with the old key", None
+    alert = f"{named(attempts)}, who never used it before, tries the old key" if attempts else None
+    return None, alert
+
+
+def _proved_again(progress: Progress, facts: Facts) -> Step | None:
+    """Prove before you destroy: every sink holds the new key, and it signs. None: so it is."""
+    missing = _missing(facts, Question.SINKS, Question.PROOF, Question.SIGNER)
+    if missing:
+        return Ask(missing)
+    assert facts.sinks is not NOT_ASKED
+    if isinstance(facts.signer, Unknown):
+        return Wait(
+            facts.now + progress.terms.poll,
+            f"which key signs the control calls is not known: {facts.signer.why}",
+        )
+    if facts.signer is not None and facts.signer == progress.old_key:
+        return _attention(
+            progress,
+            facts,
+            "the control calls are signed with the very key that is to go",
+            "sign with another key",
+        )
+    for sink in progress.sinks:
+        held = facts.sinks[sink.name]
+        if isinstance(held, str):
+            return Wait(facts.now + progress.terms.poll, f"sink {sink.name} can't be read: {held}", held)
+        if sink.is_readable and held.access_key_id != progress.new_key:
+            holds = held.access_key_id or "no key"
+            return _attention(
+                progress,
+                facts,
+                f"sink {sink.name} holds {holds} instead of {progress.new_key}: somebody else has written it",
+                f"keyturn resume {progress.rotation_id} --deliver-again",
+            )
+    if facts.proof is Proof.REFUSED:
+        return _attention(
+            progress, facts, "the new key, as the sinks hold it, is refused", "look at the sinks"
+        )
+    if facts.proof is Proof.UNKNOWN:
+        return Wait(facts.now + progress.terms.poll, "whether the new key signs is not known at the moment")
+    return None
+
+
+# Back
+
+
+def _roll_back(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    unsettled = _settle_create(progress, facts, keys)
+    if unsettled is not None:
+        return unsettled
+    end = Stage.ABORTED if progress.wish is Wish.ABORT else Stage.ROLLED_BACK
+    to_restore = [sink for sink in progress.sinks if sink.stage in _BUSY]
+    if to_restore:
+        old = None if progress.old_key is None else keys.get(progress.old_key)
+        if old is None:
+            return _attention(
+                progress,
+                facts,
+                "there is no old key to go back to",
+                "`keyturn resume` goes on to the new one",
+            )
+        if old.status is AccessKeyStatus.INACTIVE:
+            return Act(ActKind.REACTIVATE, old.access_key_id, "everything goes back to it")
+        for sink in to_restore:
+            if not sink.needs_someone and sink.next_at <= facts.now:
+                return Act(ActKind.RESTORE, sink.name)
+        return _wait_for_sinks(progress, facts, to_restore)
+    old = None if progress.old_key is None else keys.get(progress.old_key)
+    if old is not None and old.status is AccessKeyStatus.INACTIVE and progress.is_deactivated_by_us:
+        return Act(ActKind.REACTIVATE, old.access_key_id, "everything goes back to it")
+    new = None if progress.new_key is None else keys.get(progress.new_key)
+    if new is None:
+        return Finish(end, "everything is as it was")
+    was_out = any(sink.stage is SinkStage.RESTORED for sink in progress.sinks)
+    if new.status is AccessKeyStatus.ACTIVE:
+        if was_out:
+            missing = _missing(facts, Question.NEW_USE, Question.SINKS)
+            if missing:
+                return Ask(missing)
+            quiet = _new_is_quiet(progress, facts)
+            if quiet is not None:
+                return quiet
+        return Act(ActKind.DEACTIVATE_NEW, new.access_key_id)
+    if was_out:
+        due = (progress.new_deactivated_at or facts.now) + max(1, progress.terms.keep_inactive)
+        if facts.now < due:
+            return Wait(due, f"the new key is inactive, and deleted after {iso8601(due)}")
+    return Act(ActKind.DELETE_NEW, new.access_key_id)
+
+
+def _new_is_quiet(progress: Progress, facts: Facts) -> Wait | None:
+    assert facts.sinks is not NOT_ASKED
+    poll = facts.now + progress.terms.poll
+    for name, held in facts.sinks.items():
+        if isinstance(held, str) or held.access_key_id == progress.new_key:
+            return Wait(
+                poll, f"sink {name} is not seen to hold the old key", f"sink {name} holds the new key"
+            )
+    if isinstance(facts.new_use, Unknown):
+        return Wait(poll, f"when the new key was last used is not known: {facts.new_use.why}")
+    last = facts.new_use.at if isinstance(facts.new_use, Used) else 0
+    until = max(progress.stage_since, last) + progress.terms.quiet
+    if facts.now < until:
+        return Wait(min(until, poll), f"the new key must be quiet until {iso8601(until)}")
+    return None
+
+
+# Small words
+
+
+def named(consumers: Iterable[Consumer]) -> str:
+    """Who that is, at most three of them: `20.1.4.9 aws-cli/2.17 (s3)`."""
+    told = [f"{each.source} {each.agent} ({each.service})" for each in consumers]
+    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def _is_own(consumer: Consumer) -> bool:
+    return OWN_AGENT in consumer.agent
+
+
+def _known(consumers: Sequence[Consumer] | NotAsked | None) -> Sequence[Consumer]:
+    return () if consumers is None or consumers is NOT_ASKED else consumers
+
+
+def _to(progress: Progress, stage: Stage, facts: Facts) -> Progress:
+    return replace(progress, stage=stage, stage_since=facts.now, attention=None)
+
+
+def _ask(*questions: Question) -> Ask:
+    return Ask(frozenset(questions))
+
+
+_FIELD: Final = {
+    Question.OLD_USE: "old_use",
+    Question.NEW_USE: "new_use",
+    Question.OLD_CONSUMERS: "old_consumers",
+    Question.NEW_CONSUMERS: "new_consumers",
+    Question.SESSIONS: "sessions",
+    Question.SINKS: "sinks",
+    Question.PROOF: "proof",
+    Question.SIGNER: "signer",
+    Question.CANARY: "canary",
+    Question.INCIDENT: "is_under_incident",
+}
+
+
+def _missing(facts: Facts, *questions: Question) -> frozenset[Question]:
+    return frozenset(each for each in questions if getattr(facts, _FIELD[each]) is NOT_ASKED)
+
+
+def _attention(progress: Progress, facts: Facts, what: str, then: str) -> Wait:
+    return Wait(facts.now + progress.terms.poll, what, f"{what}: {then}")
