@@ -123,6 +123,8 @@ class ServeSettings:
     tls_key: Path | None
     behind_proxy: tuple[str, ...]
     accept_rollback: bool
+    file: ConfigurationFile | None = None
+    """keyturn.toml, for the rooms that have tables of their own in it."""
     own_services: tuple[str, ...] = ()
     """A team's own services: scopes in which requests are verified for others, and never answered here."""
 
@@ -300,6 +302,7 @@ def serve_settings(flags: Mapping[str, Any], environment: Mapping[str, str] | No
         tls_key=tls_key,
         behind_proxy=choices.words("behind_proxy"),
         accept_rollback=bool(flags.get("accept_rollback")),
+        file=configuration_file(flags, environment),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ from keyturn.http.app import About, App
 from keyturn.http.forwarded import ForwardedFrom, networks
 from keyturn.http.server import check_exposure, run_server
 from keyturn.http.verify import OwnService, VerifyDoor
-from keyturn.model.access_keys import AccessKeyId, AccountId
+from keyturn.model.access_keys import AccessKeyId, AccessKeyPair, AccountId
 from keyturn.model.clock import Clock, SystemClock
 from keyturn.model.errors import KeyturnError, StoreUnavailableError
 from keyturn.model.secrets import Secret
@@ -336,11 +337,14 @@ async def serve(
         about = About(version=version("keyturn"))
         app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify)
         housekeeping = asyncio.create_task(_housekeeping(opened))
+        ending = threading.Event()
+        rotating: list[threading.Thread] = []
 
         def listening(host: str, port: int) -> None:
             scheme = "http" if settings.tls_cert is None else "https"
             url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
             _write_endpoint(settings.place.endpoint_file, url)
+            rotating.extend(_rotating(settings, opened.instance, url, ending))
             on_listening(url, opened)
 
         try:
@@ -352,10 +356,47 @@ async def serve(
                 tls_key=settings.tls_key,
                 on_listening=listening,
                 stop=stop,
+                clock=clock,
             )
         finally:
+            ending.set()
             housekeeping.cancel()
             await asyncio.gather(housekeeping, return_exceptions=True)
+
+
+def _rotating(
+    settings: ServeSettings, instance: Instance, url: str, ending: threading.Event
+) -> list[threading.Thread]:
+    """The rotation room's loop, if keyturn.toml names users or a schedule: a client of the server, as any other."""
+    if settings.file is None or not settings.file.tables.keys() & {"users", "schedule"}:
+        return []
+
+    def loop() -> None:
+        from keyturn.aws_clients import Reach
+        from keyturn.rotation.configuration import read_configuration
+        from keyturn.rotation.fleet import keep_ticking
+        from keyturn.rotation.room import Room, Where
+
+        def signer(reach: Reach) -> AccessKeyPair | None:
+            if reach.endpoint_url != url:
+                return None
+            mine = read_credentials(settings.place.credentials_file(instance.instance_id))
+            return AccessKeyPair(mine.access_key_id, mine.secret)
+
+        assert settings.file is not None
+        locations = settings.place.locations
+        try:
+            configuration = read_configuration(settings.file)
+            where = Where(locations.state / "rotations", locations.config)
+            with Room(where, configuration, environment=os.environ, signer=signer) as room:
+                keep_ticking(room, Reach(url, None, "us-east-1"), ending)
+        except (KeyturnError, StoreUnavailableError, OSError) as error:
+            _log.error("rotations are not carried on: %s", error)
+
+    # A daemon: a rotation that waits for an endpoint must not hold up the end; every start is a recovery.
+    thread = threading.Thread(target=loop, name="keyturn-rotations", daemon=True)
+    thread.start()
+    return [thread]
 
 
 async def _housekeeping(opened: Opened) -> None:

@@ -36,6 +36,7 @@ _DURATIONS: Final = {
     "proof_span": "over how long the new key is proved",
     "prove_patience": "how long a new key may take to be accepted",
     "quiet": "how long the old key must at least have been quiet",
+    "sparse_quiet": "the same, for a key that is used seldom or of whose use little is known",
     "adopt_patience": "after how long somebody is told that the old key is still in use",
     "keep_inactive": "from deactivation to deletion",
     "watch_every": "how often an inactive key is watched",

@@ -609,23 +609,24 @@ class Engine:
         here = _sink(progress, sink.name)
         held = sink.read()
         old = self._old_pair(progress, sink.name)
-        holds_old_already = here.is_readable and held.access_key_id == progress.old_key
-        if not holds_old_already:
+        # By the pair and not by the id: a sink of two fields may hold the one of the old and the other of the new.
+        is_old = held.access_key_id == progress.old_key if old is None else held.pair == old
+        context = _context(progress, here, "back", is_repeat=here.attempts > 0)
+        if not (here.is_readable and is_old):
             if old is None:
                 raise SinkRefusedError(
                     "what it held before is not known here: it does not show its values, and no other sink does"
                 )
             if self._endpoint.prove(old) is Proof.REFUSED:
                 raise SinkUnavailableError("the old pair is not accepted (yet): nothing was written back")
-            if here.is_readable and held.access_key_id != progress.new_key:
+            if here.is_readable and held.access_key_id not in {progress.new_key, progress.old_key}:
                 raise SinkChangedError(f"it holds {held.access_key_id}: somebody else has written it")
-            context = _context(progress, here, "back", is_repeat=here.attempts > 0)
             self._boundary(f"before:restore:{sink.name}")
             sink.write(old, expect=held, context=context)
             self._boundary(f"after:restore:{sink.name}")
             if not sink.holds(old, before=held):
                 raise SinkUnavailableError("it says that it was written, and does not hold the old key")
-            sink.reload(context)
+        sink.reload(context)  # also on a repeat: the one before may have died in front of it
         here = replace(here, stage=SinkStage.RESTORED, problem=None, needs_someone=False)
         changed = replace(_with_sink(progress, here), stage_since=self._endpoint.now_ms())
         return self._keep(rotation, changed, "outcome", f"{sink.name} holds {progress.old_key} again")
@@ -671,6 +672,8 @@ def _after_change(progress: Progress, act: Act, now: int) -> Progress:
     keeps_create = progress.intent is not None and progress.intent.act == ActKind.CREATE
     settled = progress if keeps_create else replace(progress, intent=None)
     match act.kind:
+        case ActKind.DEACTIVATE if progress.stage is Stage.REHEARSE:
+            return replace(settled, deactivated_at=now, is_deactivated_by_us=True)
         case ActKind.DEACTIVATE:
             return replace(
                 settled,

@@ -182,6 +182,8 @@ def next_step(progress: Progress, facts: Facts) -> Step:
             f"the endpoint does not say which keys there are: {facts.keys.why}",
         )
     keys = {key.access_key_id: key for key in facts.keys}
+    if progress.stage is Stage.REHEARSE:
+        return _rehearse(progress, facts, keys)
     if progress.wish in {Wish.ROLL_BACK, Wish.ABORT} and progress.stage is not Stage.ROLL_BACK:
         changed = replace(progress, stage=Stage.ROLL_BACK, stage_since=facts.now, attention=None)
         return Move(changed, "it is undone, as the operator wished")
@@ -322,13 +324,7 @@ def _prove(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
         if progress.proofs >= needed and progress.last_proof_at - progress.first_proof_at >= span:
             if facts.old_consumers is NOT_ASKED and progress.old_key is not None:
                 return _ask(Question.OLD_CONSUMERS)
-            consumers = facts.old_consumers if facts.old_consumers is not NOT_ASKED else None
-            seen = tuple(
-                dict.fromkeys(
-                    Seen(each.source, each.agent) for each in consumers or () if not each.is_refused
-                )
-            )
-            moved = replace(_to(progress, Stage.DELIVER, facts), seen=seen)
+            moved = replace(_to(progress, Stage.DELIVER, facts), seen=_seen(facts.old_consumers))
             return Move(moved, f"the new key has signed {progress.proofs} times")
         due = progress.last_proof_at + span // max(1, needed - 1)
         if facts.now < due:
@@ -417,6 +413,14 @@ def _adopt(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
     )
     if missing:
         return Ask(missing)
+    assert facts.old_use is not NOT_ASKED
+    if not isinstance(facts.old_use, Unknown):
+        used_at = facts.old_use.at if isinstance(facts.old_use, Used) else None
+        if progress.old_used_since is None or used_at != progress.old_used_at:
+            noted = replace(progress, old_used_at=used_at, old_used_since=facts.now)
+            return Move(
+                noted, f"the old key was last used {'never' if used_at is None else iso8601(used_at)}"
+            )
     blocked = _still_needed(progress, facts)
     if blocked is not None:
         return blocked
@@ -445,7 +449,7 @@ def _still_needed(progress: Progress, facts: Facts) -> Wait | None:
     )
     overdue = facts.now > progress.delivered_at + progress.terms.adopt_patience
     who = named(each for each in consumers if each.last_at > progress.delivered_at)
-    quiet_from = max(progress.delivered_at, last)
+    quiet_from = max(progress.delivered_at, last, _answer_since(progress))
     window = max(progress.quiet_window, progress.terms.quiet)
     if facts.now < quiet_from + window:
         used = last > progress.delivered_at
@@ -469,6 +473,13 @@ def _still_needed(progress: Progress, facts: Facts) -> Wait | None:
                 min(until + 1_000, poll), f"a session of the old key runs until {iso8601(until)}: {arns}"
             )
     return None
+
+
+def _answer_since(progress: Progress) -> int:
+    """A first answer says how it is; only one that has changed since shows that the key is at work."""
+    if progress.old_used_at is None or progress.old_used_since is None or progress.delivered_at is None:
+        return 0
+    return progress.old_used_since if progress.old_used_at > progress.delivered_at else 0
 
 
 def _is_adopted(progress: Progress, facts: Facts) -> bool:
@@ -662,7 +673,71 @@ def _new_is_quiet(progress: Progress, facts: Facts) -> Wait | None:
     return None
 
 
+# Rehearsal
+
+
+def _rehearse(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    """Inactive for a while, to hear who misses it; every way out of it leads over the re-activation."""
+    old = None if progress.old_key is None else keys.get(progress.old_key)
+    if old is None:
+        return Finish(Stage.ABORTED, "the key is gone")
+    if progress.deactivated_at is None:
+        return _begin_rehearsal(progress, facts, old)
+    if old.status is AccessKeyStatus.ACTIVE:
+        return Finish(Stage.DONE, "; ".join(progress.notes) or "nobody was seen missing it")
+    missing = _missing(facts, Question.CANARY, Question.OLD_CONSUMERS)
+    if missing:
+        return Ask(missing)
+    attempts = [
+        each
+        for each in _known(facts.old_consumers)
+        if each.is_refused and each.last_at >= progress.deactivated_at
+    ]
+    notes = tuple(f"{named([each])} missed it" for each in attempts)
+    if facts.canary is Health.BAD:
+        notes += ("the health check failed",)
+    if set(notes) - set(progress.notes):
+        noted = replace(progress, notes=tuple(dict.fromkeys((*progress.notes, *notes))))
+        return Move(noted, "; ".join(notes))
+    due = progress.deactivated_at + max(1, progress.terms.keep_inactive)
+    known = any(Seen(each.source, each.agent) in progress.seen for each in attempts)
+    is_stopped = progress.wish is not Wish.RUN
+    if known or is_stopped or facts.canary is Health.BAD or facts.now >= due:
+        return Act(ActKind.REACTIVATE, old.access_key_id, "; ".join(notes) or "the rehearsal is over")
+    why = f"the key is inactive, and active again at {iso8601(due)}"
+    return Wait(min(due, facts.now + progress.terms.watch_every), why)
+
+
+def _begin_rehearsal(progress: Progress, facts: Facts, old: UserKey) -> Step:
+    if old.status is AccessKeyStatus.INACTIVE:
+        if progress.intent is not None and progress.intent.act == ActKind.DEACTIVATE:
+            begun = replace(
+                progress, deactivated_at=progress.intent.at, is_deactivated_by_us=True, intent=None
+            )
+            return Move(begun, "the key is inactive")
+        return Finish(Stage.ABORTED, "the key was inactive before the rehearsal")
+    if progress.wish is not Wish.RUN:
+        return Finish(Stage.ABORTED, "it was stopped before it began")
+    missing = _missing(facts, Question.SIGNER, Question.OLD_CONSUMERS)
+    if missing:
+        return Ask(missing)
+    if isinstance(facts.signer, Unknown):
+        return Wait(facts.now + progress.terms.poll, f"which key signs is not known: {facts.signer.why}")
+    if facts.signer == progress.old_key:
+        return Finish(Stage.ABORTED, "the control calls are signed with this very key")
+    seen = _seen(facts.old_consumers)
+    if seen != progress.seen:
+        return Move(replace(progress, seen=seen), "who uses it now is on record")
+    return Act(ActKind.DEACTIVATE, old.access_key_id, "a rehearsal")
+
+
 # Small words
+
+
+def _seen(consumers: Sequence[Consumer] | NotAsked | None) -> tuple[Seen, ...]:
+    return tuple(
+        dict.fromkeys(Seen(each.source, each.agent) for each in _known(consumers) if not each.is_refused)
+    )
 
 
 def named(consumers: Iterable[Consumer]) -> str:

@@ -35,6 +35,8 @@ class Stage(StrEnum):
     WATCH = "watch"
     """The old key is inactive; whoever still needs it is listened for until it is deleted."""
     ROLL_BACK = "roll-back"
+    REHEARSE = "rehearse"
+    """No rotation: the key is inactive for a while, and comes back by itself."""
     DONE = "done"
     ROLLED_BACK = "rolled-back"
     ABORTED = "aborted"
@@ -112,6 +114,8 @@ class Terms:
     """Where the consumers call: the new key is proved there. Empty: where the control calls go."""
     quiet: int = _HOUR
     """The least time for which the old key must have been quiet after the last sink confirmed."""
+    sparse_quiet: int = 35 * _DAY
+    """The same for a key that is used seldom, or of whose use too little is known."""
     needs_adoption: bool = True
     """Somebody has to be seen signing with the new key."""
     adopt_patience: int = 14 * _DAY
@@ -153,6 +157,10 @@ class Progress:
     delivered_at: int | None = None
     quiet_window: int = 0
     """As sized by the old key's own history when the last sink confirmed; at least `terms.quiet`."""
+    old_used_at: int | None = None
+    """The old key's last use, as it was told last."""
+    old_used_since: int | None = None
+    """Since when that answer has been the same: a record of use may lag behind the use."""
     deactivated_at: int | None = None
     is_deactivated_by_us: bool = False
     watched_at: int = 0
@@ -188,23 +196,24 @@ def from_json(text: str) -> Progress:
             f"the rotation {content.get('rotation_id')} was written by a newer version of Keyturn",
             "run the newer program",
         )
-    read: Progress = _read(Progress, content)
+    read: Progress = read_value(Progress, content)
     return read
 
 
-def _read(kind: Any, value: Any) -> Any:
+def read_value(kind: Any, value: Any) -> Any:
+    """A value of this kind from what JSON gave; fields that are not known are left out."""
     if value is None:
         return None
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         kinds = _kinds(kind)
-        known = {name: _read(kinds[name], each) for name, each in value.items() if name in kinds}
+        known = {name: read_value(kinds[name], each) for name, each in value.items() if name in kinds}
         return kind(**known)
     origin = typing.get_origin(kind)
     if origin is tuple:
         inner = typing.get_args(kind)[0]
-        return tuple(_read(inner, each) for each in value)
+        return tuple(read_value(inner, each) for each in value)
     if origin in {types.UnionType, typing.Union}:
-        return _read(next(each for each in typing.get_args(kind) if each is not type(None)), value)
+        return read_value(next(each for each in typing.get_args(kind) if each is not type(None)), value)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(value)
     return value

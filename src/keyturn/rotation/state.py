@@ -7,11 +7,12 @@ one when its holder dies, and not before (flock(2)).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,8 @@ from keyturn.model.access_keys import AccessKeyId, AccessKeyPair, AccountId
 from keyturn.model.clock import Clock
 from keyturn.model.errors import KeyturnError
 from keyturn.rotation.storage import journal
+from keyturn.rotation.storage.reading import DATABASE, MIGRATIONS, ROOM
 from keyturn.store.exclusive_lock import ExclusiveLock
-from keyturn.store.interface import Reader
 from keyturn.store.migrations import migrate
 from keyturn.store.sealing import (
     Purpose,
@@ -30,10 +31,8 @@ from keyturn.store.sealing import (
     read_master_key,
 )
 from keyturn.store.shared_sqlite import Ledger, SharedSqlite
+from keyturn.store.sqlite import open_read_only
 
-ROOM: Final = "rotation"
-MIGRATIONS: Final = files("keyturn.rotation.storage") / "migrations"
-DATABASE: Final = "rotations.sqlite"
 KEY_FILE: Final = "rotations.key"
 
 
@@ -132,24 +131,7 @@ def open_state(
 
 
 @contextlib.contextmanager
-def reading_state(directory: Path) -> Iterator[Reader | None]:
-    """One snapshot for commands that only look; None if there has never been a rotation."""
-    from keyturn.store.migrations import require_current
-    from keyturn.store.sqlite import open_read_only
-
-    if not (directory / DATABASE).exists():
-        yield None
-        return
-    with open_read_only(directory / DATABASE) as reader:
-        require_current(reader, room=ROOM, directory=MIGRATIONS)
-        yield reader
-
-
-@contextlib.contextmanager
 def _first_start(path: Path) -> Iterator[None]:
-    import fcntl
-    import os
-
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -159,8 +141,6 @@ def _first_start(path: Path) -> Iterator[None]:
 
 
 def _holds_pairs(database: Path) -> bool:
-    from keyturn.store.sqlite import open_read_only
-
     with open_read_only(database) as reader:
         table = reader.row("SELECT 1 FROM sqlite_schema WHERE name = 'sealed_pairs'")
         return table is not None and reader.row("SELECT 1 FROM sealed_pairs LIMIT 1") is not None

@@ -57,6 +57,9 @@ class WriteContext:
     user_name: str
     idempotency_key: str
     """The same for each repeat of one write: 1 to 64 characters of `[A-Za-z0-9-]`."""
+    is_repeat: bool = False
+    """This write has been begun before, perhaps by a process that died: a sink that can't show what it holds
+    takes a change since `expect` for its own doing."""
 
 
 class SinkError(Exception):
