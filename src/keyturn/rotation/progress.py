@@ -80,6 +80,8 @@ class SinkProgress:
     had_key: AccessKeyId | None = None
     """What it held before, if it shows it."""
     is_readable: bool = True
+    was_out: bool = False
+    """It has taken the new key before, and is written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class Terms:
     may_delete: bool = False
     free_slot: AccessKeyId | None = None
     """A key that the operator named to be deleted for the second slot."""
+    is_emergency: bool = False
+    """The old key is dead already, and somebody else deletes it: nothing waits for it."""
     sink_attempts: int = 8
     orphan_age: int = 15 * 60 * _SECOND
     """How old a key that may be ours must be, where its maker can't be found out."""
@@ -174,6 +178,8 @@ class Progress:
     """Keys that a create of ours left behind: to be deactivated and deleted."""
     orphan_since: int | None = None
     """When the last of them was deactivated, if who made it could not be found out."""
+    old_active_since: int | None = None
+    """When the old key was activated again."""
     new_deactivated_at: int | None = None
     """While rolling back: when the new key was deactivated."""
     notes: tuple[str, ...] = field(default=())
@@ -181,6 +187,16 @@ class Progress:
     @property
     def is_final(self) -> bool:
         return self.stage.is_final
+
+    @property
+    def staying(self) -> AccessKeyId | None:
+        """The key that is to be everywhere in the end."""
+        return self.old_key if self.stage is Stage.ROLL_BACK else self.new_key
+
+    @property
+    def leaving(self) -> AccessKeyId | None:
+        """The key that is to be nowhere in the end."""
+        return self.new_key if self.stage is Stage.ROLL_BACK else self.old_key
 
 
 def as_json(value: Progress) -> str:

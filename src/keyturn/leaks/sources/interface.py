@@ -26,7 +26,9 @@ class Content:
     starts_at: int = 0
     """For a window of something larger: the offset of `data` in it."""
     first_line: int = 1
-    """For a window: the number of the line in which `data` begins."""
+    """For a window: the number of the line in which `data` begins. 0: lines mean nothing here."""
+    is_unpacked: bool = False
+    """Its source has already taken containers apart: this is a piece of what they held."""
 
 
 class Report(Protocol):

@@ -131,6 +131,20 @@ def of_user(ledger: Ledger, account_id: str, user_name: str) -> Rotation | None:
     return None if row is None else _rotation(row)
 
 
+def emergency_of(ledger: Ledger, account_id: str, dead_key: AccessKeyId) -> Rotation | None:
+    """The finished rotation that has replaced this key after its death, if there is one."""
+    rows = ledger.rows(
+        f"SELECT {_COLUMNS} FROM rotations WHERE account_id = :account AND finished_at IS NOT NULL"  # noqa: S608 - a constant
+        " AND stage = 'done' ORDER BY finished_at DESC LIMIT 10000",
+        {"account": account_id},
+    )
+    found = (_rotation(row) for row in rows)
+    return next(
+        (each for each in found if each.progress.old_key == dead_key and each.progress.terms.is_emergency),
+        None,
+    )
+
+
 def open_ones(ledger: Ledger) -> Sequence[Rotation]:
     rows = ledger.rows(f"SELECT {_COLUMNS} FROM rotations WHERE finished_at IS NULL ORDER BY started_at")  # noqa: S608 - a constant
     return [_rotation(row) for row in rows]

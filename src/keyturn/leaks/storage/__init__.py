@@ -1,0 +1,1 @@
+"""The state of incidents, in a file of the room's own."""
