@@ -3,10 +3,11 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all:
 V := .venv/bin
 
-.PHONY: help install demo serve test test-faults clients lint types contracts pytest format benchmarks lock clean
+.PHONY: help install demo demo-foreign serve test test-faults clients lint types contracts pytest format benchmarks lock clean
 
 help:
 	@echo 'make demo        start an authority, rotate a key under load, prove that nothing failed'
+	@echo 'make demo-foreign the same procedure where the rules of AWS hold (moto stands in)'
 	@echo 'make test        lint, types, import contracts, tests'
 	@echo 'make serve       start the authority to stay'
 	@echo 'make test-faults the long fault, soak and fuzz runs'
@@ -50,6 +51,9 @@ install: .venv/.installed
 
 demo: .venv/.installed .venv-aws/.installed
 	@$(V)/python demo/rotate_under_load.py --aws .venv-aws/bin/aws
+
+demo-foreign: .venv/.installed .venv-aws/.installed .venv-servers/.installed
+	@$(V)/python demo/rotate_elsewhere.py --aws .venv-aws/bin/aws --moto .venv-servers/bin/moto_server
 
 serve: .venv/.installed
 	@$(V)/keyturn serve

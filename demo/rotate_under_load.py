@@ -1,7 +1,8 @@
-"""Starts an authority, puts a real workload on a key, and rotates the key with the real `aws` command line.
+"""Starts an authority, puts a real workload on a key, and lets the engine rotate the key under it.
 
-The five steps are those that everybody recommends: create the second key, switch the workload over,
-deactivate the old key, look at its last use, delete it. Exits with 1 if a single call failed.
+Five processes of five kinds sign calls all the while, with no retries: they read a credentials file, hold a session
+of a role, read a `.env`, ask Secrets Manager, ask `keyturn creds`. The real `aws` command line looks on: it makes the
+key, reads its last use, and tries the old key where it has to be refused. Exits with 1 if a single call failed.
 """
 
 from __future__ import annotations
@@ -9,226 +10,392 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-WORKERS = 4
-USER = "ci-deploy-bot"
-HERE = Path(__file__).parent
-POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Action": "iam:GetUser", "Resource": "arn:aws:iam::*:user/${aws:username}"}
-    ],
-}
+import boto3
 
+from crossing_over import Use, rates, sparkline, svg
+from stage import KEYTURN, Stage, authority, base_environment
+from workload import Workload
 
-class Worker:
-    def __init__(self, number: int, credentials_file: Path, environment: dict[str, str]) -> None:
-        self.number = number
-        self.calls = self.failed = 0
-        self.key = ""
-        self.calls_by_key: dict[str, int] = {}
-        self.errors: list[str] = []
-        self.process = subprocess.Popen(  # noqa: S603 - our own worker
-            [sys.executable, str(HERE / "worker.py"), str(credentials_file)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def read(self) -> None:
-        """One more batch of calls."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"worker {self.number} has died")
-        self._note(json.loads(line))
-
-    def _note(self, said: dict[str, Any]) -> None:
-        self.key = said["key"]
-        self.calls_by_key[self.key] = self.calls_by_key.get(self.key, 0) + said["calls"] - self.calls
-        self.calls, self.failed = said["calls"], said["failed"]
-        if said["error"]:
-            self.errors.append(said["error"])
-
-    def switch(self, access_key_id: str) -> None:
-        """Tell the process that its credentials have changed, and wait until it has worked with the new key."""
-        self.process.send_signal(1)
-        while self.key != access_key_id:
-            self.read()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._note(json.loads(line))
-        self.process.wait()
-        self.process.stdout.close()
+USER: Final = "ci-deploy-bot"
+ROLE: Final = "release"
+SECRET: Final = "prod/ci-deploy-bot"  # noqa: S105 - its name
+LEAST_CALLS: Final = 2_000
+NEEDS_SOMEBODY: Final = 5
+LONGEST: Final = 150
+COLUMNS: Final = 60
+SVG_STEPS: Final = 80
 
 
-@dataclass
-class Demo:
-    aws: str
+def statement(action: str, resource: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource}
+
+
+def document(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the key lies for its consumers, all below the demo's own home."""
+
     home: Path
-    started: float = field(default_factory=time.monotonic)
-    workers: list[Worker] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
 
-    def say(self, text: str) -> None:
-        print(f"{time.monotonic() - self.started:6.1f} s  {text}", flush=True)
+    @property
+    def credentials(self) -> Path:
+        return self.home / "workload.credentials"
 
-    def run_aws(self, *words: str, **credentials: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - the real aws command line
-            [self.aws, *words],
-            env=self.environment | credentials,
-            capture_output=True,
-            text=True,
-            check=False,
+    @property
+    def dotenv(self) -> Path:
+        return self.home / "app.env"
+
+    @property
+    def configuration(self) -> Path:
+        return self.home / "keyturn.toml"
+
+    @property
+    def plan(self) -> Path:
+        return self.home / "plan.json"
+
+    def pid(self, worker: str) -> Path:
+        return self.home / f"{worker}.pid"
+
+    @property
+    def tell_profile_readers(self) -> Path:
+        return self.home / "tell-profile-readers"
+
+
+CONFIGURATION: Final = """\
+[rotation]                     # windows of seconds are accepted because this endpoint revokes exactly
+quiet = "3s"
+sparse_quiet = "3s"
+keep_inactive = "5s"
+poll = "1s"
+watch_every = "1s"
+
+[sinks.shared-profile]
+type = "credentials_file"
+path = "{home}/workload.credentials"
+profile = "ci-deploy-bot"
+reload = ["{home}/tell-profile-readers"]
+
+[sinks.app-env]
+type = "dotenv"
+path = "{home}/app.env"
+reload_pid_file = "{home}/dotenv.pid"
+
+[sinks.vault]
+type = "secretsmanager"
+secret_id = "prod/ci-deploy-bot"
+
+[sinks.jobs]
+type = "credential_process"
+profile = "ci-deploy-bot"
+
+[users.ci-deploy-bot]
+sinks = ["shared-profile", "app-env", "vault", "jobs"]
+"""
+
+
+class Demo:
+    def __init__(self, stage: Stage, aws: str, places: Places) -> None:
+        self.stage, self.aws, self.places = stage, aws, places
+        self.workload = Workload(stage.seconds)
+        self.events: list[tuple[float, str]] = []
+        session = boto3.Session(
+            aws_access_key_id=stage.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=stage.environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=stage.environment["AWS_REGION"],
         )
+        endpoint = stage.environment["AWS_ENDPOINT_URL"]
+        self.iam = session.client("iam", endpoint_url=endpoint)
+        self.secrets = session.client("secretsmanager", endpoint_url=endpoint)
+        self.old = self.new = ""
 
     def ask_aws(self, *words: str) -> Any:
-        answer = self.run_aws(*words, "--output", "json")
-        if answer.returncode:
-            raise SystemExit(f"aws {' '.join(words)}: {answer.stderr.strip()}")
-        return json.loads(answer.stdout) if answer.stdout.strip() else None
+        return self.stage.ask(self.aws, *words, "--output", "json")
 
-    def work_on(self, batches: int = 3) -> None:
-        for worker in self.workers:
-            for _ in range(batches):
-                worker.read()
+    def happened(self, what: str) -> None:
+        self.events.append((self.stage.seconds(), what))
 
-    def last_used(self, access_key_id: str) -> str:
-        answer = self.ask_aws("iam", "get-access-key-last-used", "--access-key-id", access_key_id)
-        return str(answer["AccessKeyLastUsed"].get("LastUsedDate", "never"))
+    # Before
 
-    def create_key(self) -> tuple[str, str]:
+    def set_up(self) -> str:
+        """The user, its key in every place where a consumer reads it, and the consumers. Returns the secret."""
+        self.ask_aws("iam", "create-user", "--user-name", USER)
         key = self.ask_aws("iam", "create-access-key", "--user-name", USER)["AccessKey"]
-        return key["AccessKeyId"], key["SecretAccessKey"]
+        self.old, secret = str(key["AccessKeyId"]), str(key["SecretAccessKey"])
+        self.stage.say(f"user {USER} has its first key, {self.old}")
+        role_arn = self.permit()
+        places = self.places
+        private(
+            places.credentials,
+            f"[{USER}]\naws_access_key_id = {self.old}\naws_secret_access_key = {secret}\n",
+        )
+        private(
+            places.dotenv,
+            f"# read by the app\nAWS_ACCESS_KEY_ID={self.old}\nAWS_SECRET_ACCESS_KEY={secret}\n",
+        )
+        self.secrets.create_secret(
+            Name=SECRET,
+            SecretString=json.dumps({"AWS_ACCESS_KEY_ID": self.old, "AWS_SECRET_ACCESS_KEY": secret}),
+        )
+        private(places.configuration, CONFIGURATION.format(home=places.home))
+        told = " ".join(f'"$(cat {places.pid(name)})"' for name in ("profile", "role"))
+        places.tell_profile_readers.write_text(f"#!/bin/sh\nkill -HUP {told}\n")
+        places.tell_profile_readers.chmod(0o700)
+        self.adopt(secret)
+        self.start_workload()
+        self.plan()
+        self.start_session_holder(role_arn)
+        return secret
 
-    def deliver(self, credentials_file: Path, access_key_id: str, secret: str) -> None:
-        """Write the workload's credentials file, whole or not at all."""
-        temporary = credentials_file.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"[{USER}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n")
-        temporary.replace(credentials_file)
+    def permit(self) -> str:
+        """What the consumers may do; the role's ARN."""
+        user = self.iam.get_user(UserName=USER)["User"]["Arn"]
+        trust = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}
+        role_arn = str(
+            self.iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=document(trust))["Role"]["Arn"]
+        )
+        may = statement("iam:GetUser", user)
+        self.iam.put_role_policy(RoleName=ROLE, PolicyName="work", PolicyDocument=document(may))
+        self.iam.put_user_policy(
+            UserName=USER,
+            PolicyName="work",
+            PolicyDocument=document(may, statement("sts:AssumeRole", role_arn)),
+        )
+        return role_arn
 
-    def refusal(self, access_key_id: str, secret: str) -> str:
+    def adopt(self, secret: str) -> None:
+        """The store of `keyturn creds` holds the key that is in use, as after any rotation."""
+        store = self.places.home / ".local/state/keyturn/credentials"
+        store.mkdir(parents=True, mode=0o700)
+        held = {
+            "keyturn_credentials": 1,
+            "profile": USER,
+            "refresh": 300,
+            "access_key_id": self.old,
+            "secret_access_key": secret,
+        }
+        private(store / f"{USER}.json", json.dumps(held))
+
+    @property
+    def bare(self) -> dict[str, str]:
+        """The environment of the consumers: where the endpoint is, and no key."""
+        keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        return {name: value for name, value in self.stage.environment.items() if name not in keys}
+
+    def start_workload(self) -> None:
+        places = self.places
+        config = places.home / "jobs.config"
+        private(config, f"[profile {USER}]\ncredential_process = {KEYTURN} creds --profile {USER}\n")
+        for name, words, more in (
+            ("profile", ["profile", str(places.credentials)], {}),
+            ("dotenv", ["dotenv", str(places.dotenv)], {}),
+            ("secret", ["secret", SECRET], self.reader_of_the_secret()),
+            ("process", ["process", USER], {"AWS_CONFIG_FILE": str(config)}),
+        ):
+            self.workload.start(name, words, self.bare | more, places.pid(name))
+        self.workload.wait_for(2)
+        count = len(self.workload.names)
+        self.stage.say(f"{count} boto3 processes sign calls with it, without pause and without retries:")
+        self.stage.say("  one reads a profile, one a .env, one Secrets Manager, one asks `keyturn creds`")
+
+    def start_session_holder(self, role_arn: str) -> None:
+        """Its session lives as long as it may by the old key: the gate before the deactivation has to see it."""
+        words = ["role", str(self.places.credentials), role_arn]
+        self.workload.start("role", words, self.bare, self.places.pid("role"))
+        self.workload.wait_for(1)
+        self.stage.say("a fifth one holds a session of a role: 900 s, the shortest that STS gives")
+
+    def reader_of_the_secret(self) -> dict[str, str]:
+        """An identity that may read the one secret: its own key is not the one that is rotated."""
+        self.iam.create_user(UserName="app")
+        arn = self.secrets.describe_secret(SecretId=SECRET)["ARN"]
+        may = document(statement("secretsmanager:GetSecretValue", arn))
+        self.iam.put_user_policy(UserName="app", PolicyName="read", PolicyDocument=may)
+        key = self.iam.create_access_key(UserName="app")["AccessKey"]
+        return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+    # The rotation
+
+    def plan(self) -> None:
+        self.stage.say("$ keyturn plan ci-deploy-bot -o plan.json")
+        config = str(self.places.configuration)
+        answer = self.stage.run(KEYTURN, "plan", USER, "-o", str(self.places.plan), "--config", config)
+        for line in answer.stdout.splitlines():
+            self.stage.say(f"  {clipped(line.replace(str(self.places.home), '~'))}")
+        if answer.returncode != 2:
+            raise SystemExit(answer.stderr or "there is nothing to do")
+
+    def apply(self) -> None:
+        """The rotation, up to the one step that can't be undone: for that it asks."""
+        self.stage.say("$ keyturn apply plan.json --auto-approve --wait")
+        is_planned = False
+
+        def told(line: str) -> None:
+            nonlocal is_planned
+            if not is_planned:  # the plan once more
+                is_planned = line.startswith("plan:")
+                return
+            what = line.strip()
+            self.stage.say(f"  {clipped(what)}")
+            if what.startswith("prove AKIA"):
+                self.new = what.split()[1].rstrip(",")
+                self.happened("1 created")
+                self.stage.say(f"1 created the second key, {self.new}")
+            elif what.startswith("adopt"):
+                self.happened("2 delivered")
+                self.stage.say("2 switched the workload: all four sinks hold the new key")
+            elif what.startswith("… a session of "):
+                self.revoke_sessions()
+            elif what.startswith("watch"):
+                self.happened("3 deactivated")
+                self.stage.say("3 deactivated the old key")
+
+        code = self.keyturn("apply", str(self.places.plan), "--auto-approve", "--wait", told=told)
+        if code != NEEDS_SOMEBODY or self.events[-1][1] != "3 deactivated":
+            raise SystemExit(f"the rotation did not come to the deactivation (exit code {code})")
+
+    def keyturn(self, *words: str, told: Callable[[str], None]) -> int:
+        return self.stage.follow(KEYTURN, *words, "--config", str(self.places.configuration), told=told)
+
+    def revoke_sessions(self) -> None:
+        """What an operator does who does not want to wait until they expire. Those of the new key are younger."""
+        if any(what == "sessions revoked" for _, what in self.events):
+            return
+        self.workload.wait_for(1, key=self.new)
+        created = next(
+            key["CreateDate"]
+            for key in self.iam.list_access_keys(UserName=USER)["AccessKeyMetadata"]
+            if key["AccessKeyId"] == self.new
+        )
+        deny = {
+            "Effect": "Deny",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {"DateLessThan": {"aws:TokenIssueTime": created.astimezone(UTC).isoformat()}},
+        }
+        self.ask_aws(
+            "iam", "put-role-policy", "--role-name", ROLE, "--policy-name", "AWSRevokeOlderSessions",
+            "--policy-document", document(deny),
+        )  # fmt: skip
+        self.happened("sessions revoked")
+        self.stage.say("  every process works with the new key; sessions that are older than it are revoked")
+        self.stage.say("  (aws iam put-role-policy … AWSRevokeOlderSessions), so nobody waits for their end")
+
+    def refusal(self, secret: str) -> None:
         """What the old key gets; anything but a refusal ends the demo."""
-        answer = self.run_aws(
-            "sts", "get-caller-identity", AWS_ACCESS_KEY_ID=access_key_id, AWS_SECRET_ACCESS_KEY=secret
+        answer = self.stage.run(
+            self.aws, "sts", "get-caller-identity", AWS_ACCESS_KEY_ID=self.old, AWS_SECRET_ACCESS_KEY=secret
         )
         if answer.returncode == 0:
-            raise SystemExit(f"{access_key_id} is still accepted")
-        return answer.stderr.strip().splitlines()[-1]
+            raise SystemExit(f"{self.old} is still accepted")
+        self.stage.say(f"  refused: {answer.stderr.strip().splitlines()[-1]}")
+
+    def last_used(self) -> str:
+        answer = self.ask_aws("iam", "get-access-key-last-used", "--access-key-id", self.old)
+        return str(answer["AccessKeyLastUsed"].get("LastUsedDate", "never"))
+
+    def allow_deletion(self) -> None:
+        self.stage.say("$ keyturn resume ci-deploy-bot --allow-delete --wait")
+
+        def told(line: str) -> None:
+            self.stage.say(f"  {clipped(line.strip())}")
+
+        if self.keyturn("resume", USER, "--allow-delete", "--wait", told=told) != 0:
+            raise SystemExit("the rotation did not come to its end")
+        self.happened("5 deleted")
+
+    # After
+
+    def show(self, svg_path: Path) -> tuple[int, int]:
+        """Both curves, and the sums: calls, failed ones."""
+        batches, until = self.workload.batches, self.stage.seconds()
+        failed = sum(each.failed for each in batches)
+        uses = [Use(each.at, each.key, each.calls) for each in batches]
+        begin = max(0.0, min(use.at for use in uses) - 1)
+        moved = [Use(use.at - begin, use.key, use.calls) for use in uses]
+        shown = rates(moved, (self.old, self.new), until=until - begin, steps=COLUMNS)
+        most = max(value for values in shown.values() for value in values)
+        self.stage.say(f"calls, one column for {(until - begin) / COLUMNS:.1f} s:")
+        for name, key in (("old key", self.old), ("new key", self.new)):
+            calls = sum(use.calls for use in uses if use.key == key)
+            self.stage.say(f"  {name}  {sparkline(shown[key], most)}  {calls}")
+        picture = svg(
+            rates(moved, (self.old, self.new), until=until - begin, steps=SVG_STEPS),
+            old=self.old,
+            new=self.new,
+            until=until - begin,
+            events=[(at - begin, what) for at, what in self.events],
+            failed=failed,
+        )
+        svg_path.write_text(picture, encoding="utf-8")
+        self.stage.say(f"the same as a picture: {svg_path}")
+        by_key = {key: sum(use.calls for use in uses if use.key == key) for key in (self.old, self.new)}
+        self.stage.say(
+            f"{by_key[self.old]} calls were signed with the old key, {by_key[self.new]} with the new one"
+        )
+        for each in batches:
+            if each.error:
+                self.stage.say(f"process {each.worker}: {each.error}")
+        return sum(use.calls for use in uses), failed
 
 
-def base_environment(home: Path) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "XDG_", "KEYTURN_"))
-    }
-    return kept | {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", "AWS_PAGER": ""}
+def clipped(line: str) -> str:
+    """What fits a line; the agents of boto3 are long."""
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
-def exports(text: str) -> dict[str, str]:
-    pairs = (line.removeprefix("export ").split("=", 1) for line in text.splitlines() if "=" in line)
-    return {name: value.strip("'") for name, value in pairs}
+def private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--aws", required=True, help="the aws command line to use")
+    parser.add_argument("--svg", default="crossing-over.svg", help="where the picture goes")
     options = parser.parse_args()
-    keyturn = str(Path(sys.executable).with_name("keyturn"))
     with tempfile.TemporaryDirectory(prefix="keyturn-demo-") as directory:
-        home = Path(directory)
-        environment = base_environment(home)
-        server = subprocess.Popen(  # noqa: S603 - ours
-            [keyturn, "serve", "--port", "0"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        demo = Demo(options.aws, home)
-        try:
-            assert server.stdout is not None
-            listening = server.stdout.readline().strip()
-            if not listening:
-                raise SystemExit("the authority did not start; `make serve` says why")
-            told = subprocess.run(  # noqa: S603 - ours
-                [keyturn, "env"], env=environment, capture_output=True, text=True, check=True
-            )
-            demo.environment = environment | exports(told.stdout)
-            demo.say(listening)
-            return rotate(demo)
-        finally:
-            for worker in demo.workers:
-                worker.process.kill()
-                worker.process.wait()
-            server.terminate()
-            server.wait()
+        environment = base_environment(Path(directory))
+        started = Stage(environment)
+        with authority(environment) as (listening, administrators):
+            started.environment = administrators
+            started.say(listening)
+            demo = Demo(started, options.aws, Places(Path(directory)))
+            try:
+                return rotate(demo, Path(options.svg))
+            finally:
+                demo.workload.kill()
 
 
-def rotate(demo: Demo) -> int:
-    credentials_file = demo.home / "workload.credentials"
-    demo.ask_aws("iam", "create-user", "--user-name", USER)
-    demo.ask_aws(
-        "iam", "put-user-policy", "--user-name", USER, "--policy-name", "own-user-only",
-        "--policy-document", json.dumps(POLICY),
-    )  # fmt: skip
-    old, old_secret = demo.create_key()
-    demo.say(f"user {USER} has its first key, {old}")
-    demo.deliver(credentials_file, old, old_secret)
-    workload = {
-        name: value
-        for name, value in demo.environment.items()
-        if name not in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-    }
-    demo.workers = [Worker(number, credentials_file, workload) for number in range(1, WORKERS + 1)]
-    demo.work_on()
-    demo.say(f"{WORKERS} boto3 processes sign calls with it, without pause and without retries")
-
-    new, new_secret = demo.create_key()
-    demo.say(f"1 created the second key, {new}")
-
-    demo.deliver(credentials_file, new, new_secret)
-    for worker in demo.workers:
-        worker.switch(new)
-    demo.work_on()
-    demo.say("2 switched the workload: every process works with the new key")
-
-    demo.ask_aws(
-        "iam", "update-access-key", "--user-name", USER, "--access-key-id", old, "--status", "Inactive"
+def rotate(demo: Demo, svg_path: Path) -> int:
+    secret = demo.set_up()
+    demo.apply()
+    demo.refusal(secret)
+    before = demo.last_used()
+    demo.workload.wait_for(1)
+    after = demo.last_used()
+    demo.stage.say(
+        f"4 the old key was last used {before}; {'it stays so' if before == after else f'NOW {after}'}"
     )
-    demo.say("3 deactivated the old key")
-    demo.say(f"  refused: {demo.refusal(old, old_secret)}")
-
-    before = demo.last_used(old)
-    demo.work_on()
-    after = demo.last_used(old)
-    demo.say(f"4 the old key was last used {before}; {'it stays so' if before == after else f'NOW {after}'}")
-
-    demo.ask_aws("iam", "delete-access-key", "--user-name", USER, "--access-key-id", old)
-    demo.work_on()
-    demo.say("5 deleted the old key")
-    demo.say(f"  refused: {demo.refusal(old, old_secret)}")
-
-    for worker in demo.workers:
-        worker.stop()
-    calls = sum(worker.calls for worker in demo.workers)
-    failed = sum(worker.failed for worker in demo.workers)
-    by_key = {key: sum(worker.calls_by_key.get(key, 0) for worker in demo.workers) for key in (old, new)}
-    demo.say(f"{by_key[old]} calls were signed with the old key, {by_key[new]} with the new one")
-    for worker in demo.workers:
-        for error in worker.errors[:3]:
-            demo.say(f"worker {worker.number}: {error}")
+    demo.allow_deletion()
+    demo.stage.say("5 deleted the old key")
+    demo.refusal(secret)
+    demo.workload.wait_for(1)
+    while sum(each.calls for each in demo.workload.batches) < LEAST_CALLS:
+        demo.workload.wait_for(1)
+    demo.workload.end()
+    calls, failed = demo.show(svg_path)
     print(f"{calls} calls, {failed} failed")
     return 1 if failed or before != after else 0
 

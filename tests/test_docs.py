@@ -14,7 +14,11 @@ from botocore.model import ServiceModel
 
 from keyturn import settings
 from keyturn.authority.operations import OPERATIONS
+from keyturn.cli import terminal
+from keyturn.cli.help import EXIT_CODES
 from keyturn.policy.actions import ACTIONS
+from keyturn.rotation import configuration
+from keyturn.rotation.sinks.registry import BUILT_IN, sink_type
 from keyturn.wiring import REGISTERED
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +26,7 @@ DOCS = ROOT / "docs"
 sys.path.append(str(ROOT / "tools"))
 
 
-@pytest.mark.parametrize("page", ["commands", "api"])
+@pytest.mark.parametrize("page", ["commands", "api", "rotation"])
 def test_the_generated_reference_is_what_the_program_says(page: str) -> None:
     import generate_reference
 
@@ -33,9 +37,7 @@ def test_the_generated_reference_is_what_the_program_says(page: str) -> None:
 def test_every_command_has_examples_in_its_help() -> None:
     import generate_reference
 
-    from keyturn.cli.main import parser_for
-
-    for parser in generate_reference.parsers(parser_for(None)):
+    for parser in generate_reference.all_parsers():
         assert "example" in (parser.epilog or ""), f"{parser.prog} has no examples"
 
 
@@ -43,6 +45,47 @@ def test_every_setting_stands_in_the_reference() -> None:
     text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     for name in settings._SERVE_KEYS:
         assert f"| `--{name.replace('_', '-')}` | `KEYTURN_{name.upper()}` | `{name}` |" in text
+
+
+def test_every_table_and_field_of_the_file_stands_in_the_reference() -> None:
+    text = (DOCS / "reference" / "rotation.md").read_text(encoding="utf-8")
+    known = dict(configuration.described())
+    told = {table.split(".", maxsplit=1)[0].strip("[]") for table in known}
+    assert {*settings._TABLES, *settings._LISTS} - {"serve", "leaks"} == told
+    # What the file may hold is what the tables in the code say: none of them may be missing from the list.
+    allowed = {
+        "rotation": configuration._TERMS | configuration._TOLD,
+        "users.NAME": configuration._USER | configuration._TERMS,
+        "sinks.NAME": {"type": "text", **configuration._SINK},
+        "schedule": configuration._SCHEDULE,
+        "[exemptions]": configuration._EXEMPTION,
+    }
+    assert {table: {field.name for field in listed} for table, listed in known.items()} == {
+        table: set(names) for table, names in allowed.items()
+    }
+    for table, listed in known.items():
+        _, _, section = text.partition(f"\n## [{table}]\n")
+        section, _, _ = section.partition("\n## ")
+        for field in listed:
+            assert f"| `{field.name}` |" in section, f"[{table}] {field.name}"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_sink_type_and_field_stands_in_the_reference(name: str) -> None:
+    text = (DOCS / "reference" / "rotation.md").read_text(encoding="utf-8")
+    _, _, section = text.partition(f'\n### type = "{name}"\n')
+    section, _, _ = section.partition("\n##")
+    for field in sink_type(name).fields:
+        assert f"| `{field.name}` |" in section
+
+
+def test_every_exit_code_of_the_terminal_is_listed() -> None:
+    codes = {
+        each
+        for name, each in vars(terminal).items()
+        if name.isupper() and not name.startswith("_") and type(each) is int
+    }
+    assert {code for code, _meaning in EXIT_CODES} == codes
 
 
 def test_no_link_between_the_pages_is_broken() -> None:

@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md and docs/reference/api.md from the program itself.
+"""Writes docs/reference/commands.md, api.md and rotation.md from the program itself.
 
 Usage: python tools/generate_reference.py. A test fails when what is checked in is not what this writes.
 """
@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keyturn.authority.operations import OPERATIONS
-from keyturn.cli.main import parser_for
+from keyturn.cli.help import EXIT_CODES
+from keyturn.cli.main import VERBS, overview, parser_for
+from keyturn.rotation.configuration import FLOORS, LENGTHS, Schedule, described
+from keyturn.rotation.progress import Terms
+from keyturn.rotation.sinks.interface import Field, SinkType
+from keyturn.rotation.sinks.registry import BUILT_IN, all_types
+from keyturn.rotation.usage import spell
 from keyturn.settings import OFFERED_SERVICES
 from keyturn.wiring import REGISTERED, load_contracts
 
@@ -31,14 +38,66 @@ COMMANDS = """# Commands
 
 What `keyturn VERB --help` prints. Results go to stdout, talk goes to stderr.
 
+## Exit codes
+
+What `keyturn help exit-codes` prints. Each verb of a rotation names those that it ends with in its own help. A code
+that stands here twice depends on the verb.
+
 | exit code | meaning |
 |---|---|
-| 0 | done |
-| 1 | it could not be done; stderr says why and what to do |
-| 2 | the command line itself is wrong |
-| 3 | a check was made and found something (`audit verify`) |
-| 130 | interrupted |
+{exit_codes}
+
+## keyturn
+
+```
+{overview}
+```
 """
+
+ROTATION = """# Rotation: keyturn.toml
+
+What may stand in `keyturn.toml` for rotations. A field that is not listed here, or has the wrong kind, is an error
+that names the line; `keyturn doctor` reads the whole file. A length of time is written as `90s`, `15min`, `6h`,
+`35d` or `2w`. The table `[serve]` stands in [Settings](settings.md), the files in [Files](files.md), the commands in
+[Commands](commands.md).
+
+```toml
+[rotation]
+keep_inactive = "35d"
+
+[sinks.profile]
+type = "credentials_file"
+profile = "ci"
+
+[users."ci-deploy"]
+sinks = ["profile"]
+check = ["/usr/local/bin/ci-is-healthy"]
+
+[schedule]
+every = "90d"
+windows = ["mon-thu 09:00-15:00"]
+unused_after = "90d"
+
+[[exemptions]]
+user = "legacy"
+owner = "ana"
+until = "2027-01-31"
+reason = "goes away with the old data centre"
+```
+"""
+
+FLOORS_TEXT = """## The least that is accepted
+
+Where a change of a key holds at once (`/-/about` of the endpoint says so), every length above 0 is accepted. Elsewhere,
+on AWS too, a plan is blocked if one of these is shorter:
+
+| field | at least |
+|---|---|
+{rows}
+| `proofs` | 3 |
+| `unused_after` | 1 d |
+"""
+
 
 API = """# API
 
@@ -62,12 +121,63 @@ Unauthenticated, GET only, JSON; they say nothing about users or keys.
 """
 
 
+def all_parsers() -> Iterator[argparse.ArgumentParser]:
+    for verb in VERBS:
+        yield from parsers(parser_for(verb))
+
+
 def commands() -> str:
     os.environ["COLUMNS"] = "100"
-    pages = (
-        f"## {each.prog}\n\n```\n{each.format_help().strip()}\n```\n" for each in parsers(parser_for(None))
-    )
-    return "\n".join([COMMANDS, *pages])
+    codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES)
+    pages = (f"## {each.prog}\n\n```\n{each.format_help().strip()}\n```\n" for each in all_parsers())
+    return "\n".join([COMMANDS.format(exit_codes=codes, overview=overview().strip()), *pages])
+
+
+def rotation() -> str:
+    defaults = {
+        "rotation": Terms(),
+        "users.NAME": Terms(),
+        "schedule": Schedule(),
+        "sinks.NAME": None,
+        "[exemptions]": None,
+    }
+    parts = [ROTATION]
+    for table, listed in described():
+        rows = "\n".join(_row(field, defaults[table], is_inherited=table == "users.NAME") for field in listed)
+        parts.append(f"## [{table}]\n\n| field | kind | default | what it is |\n|---|---|---|---|\n{rows}\n")
+        if table == "sinks.NAME":
+            parts += [_sink_section(name, kind.fields) for name, kind in built_in_types().items()]
+    floors = "\n".join(f"| `{name}` | {spell(least)} |" for name, least in FLOORS.items())
+    return "\n".join([*parts, FLOORS_TEXT.format(rows=floors)])
+
+
+def built_in_types() -> dict[str, SinkType]:
+    """Those of plugins that happen to be installed are not ours to tell of."""
+    return {name: each for name, each in all_types().items() if name in BUILT_IN}
+
+
+def _sink_section(name: str, fields: Sequence[Field]) -> str:
+    rows = "\n".join(_row(field, None, is_inherited=False) for field in fields)
+    about = (sys.modules[f"keyturn.rotation.sinks.{name}"].__doc__ or "").strip().split("\n\n")[0]
+    about = " ".join(about.split())
+    return f'### type = "{name}"\n\n{about}\n\n| field | kind | default | what it is |\n|---|---|---|---|\n{rows}\n'
+
+
+def _row(field: Field, defaults: object, *, is_inherited: bool) -> str:
+    held = getattr(defaults, field.name, None)
+    kinds = {str: "text", int: "number", bool: "true or false"}
+    kind = "length of time" if field.name in LENGTHS else kinds.get(field.kind, "list of texts")
+    if field.is_required:
+        default = "must stand there"
+    elif held is None or held == ():
+        default = ""
+    elif is_inherited:
+        default = "as in `[rotation]`"
+    elif isinstance(held, bool):
+        default = f"`{str(held).lower()}`"
+    else:
+        default = spell(held) if field.name in LENGTHS else f"`{held}`"
+    return f"| `{field.name}` | {kind} | {default} | {field.help} |"
 
 
 def api() -> str:
@@ -87,7 +197,7 @@ def api() -> str:
 
 
 def main() -> None:
-    for name, text in (("commands.md", commands()), ("api.md", api())):
+    for name, text in (("commands.md", commands()), ("api.md", api()), ("rotation.md", rotation())):
         (REFERENCE / name).write_text(text, encoding="utf-8")
         print(f"wrote docs/reference/{name}")
 

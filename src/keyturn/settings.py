@@ -10,11 +10,12 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from keyturn.model.access_keys import AccountId, parse_account_id
+from keyturn.model.directories import config_directory, data_directory, state_directory
 from keyturn.model.errors import KeyturnError
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -45,19 +46,10 @@ class Locations:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Locations:
-        home = environment.get("HOME", "")
-        has_home = home.startswith("/") and home not in {"/", "/nonexistent"}
-
-        def base(variable: str, below_home: str, without_home: str) -> Path:
-            value = environment.get(variable, "")
-            if value.startswith("/"):
-                return Path(value) / "keyturn"
-            return Path(home) / below_home / "keyturn" if has_home else Path(without_home)
-
         return cls(
-            config=base("XDG_CONFIG_HOME", ".config", "/etc/keyturn"),
-            data=base("XDG_DATA_HOME", ".local/share", "/var/lib/keyturn"),
-            state=base("XDG_STATE_HOME", ".local/state", "/var/lib/keyturn-mark"),
+            config=Path(config_directory(environment)),
+            data=Path(data_directory(environment)),
+            state=Path(state_directory(environment)),
             system=Path("/etc/keyturn"),
         )
 
@@ -212,6 +204,8 @@ class ConfigurationFile:
     path: Path
     tables: Mapping[str, Mapping[str, Any]]
     _text: str = ""
+    lists: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """The tables that may stand there many times, by their name."""
 
     def where(self, *words: str) -> str:
         """`PATH, line N` of the last of these words, each looked for below the one before."""
@@ -222,8 +216,22 @@ class ConfigurationFile:
             found = next((n for n in range(found, len(lines)) if begins.match(lines[n])), found)
         return f"{self.path}, line {found + 1}"
 
+    def where_in(self, name: str, number: int, word: str = "") -> str:
+        """The same of the `[[name]]` with this number, from 0, and of a word in it."""
+        lines = self._text.splitlines()
+        heads = [n for n, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{re.escape(name)}\s*\]\]", line)]
+        if number >= len(heads):  # written as one array: its own line is the nearest
+            return self.where(name)
+        first = heads[number]
+        last = heads[number + 1] if number + 1 < len(heads) else len(lines)
+        begins = re.compile(rf"""\s*["']?{re.escape(word)}["']?\s*=""")
+        found = next((n for n in range(first + 1, last) if word and begins.match(lines[n])), first)
+        return f"{self.path}, line {found + 1}"
+
 
 _TABLES: Final = ("serve", "rotation", "sinks", "users", "schedule", "leaks")
+_LISTS: Final = ("exemptions",)
+"""Tables that may stand there many times: `[[exemptions]]`."""
 
 
 def configuration_file(
@@ -245,13 +253,17 @@ def configuration_file(
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise KeyturnError(f"{path} is not TOML: {error}") from error
-    file = ConfigurationFile(path, content, text)
+    lists = {name: content.pop(name) for name in _LISTS if name in content}
+    file = ConfigurationFile(path, content, text, lists)
     for table, keys in content.items():
         if table not in _TABLES or not isinstance(keys, dict):
             raise KeyturnError(
                 f"{file.where(table)}: there is no table or key '{table}' here",
-                f"the tables are {', '.join(_TABLES)}",
+                f"the tables are {', '.join((*_TABLES, *_LISTS))}",
             )
+    for name, entries in lists.items():
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise KeyturnError(f"{file.where(name)}: '{name}' is a list of tables", f"write [[{name}]]")
     return file
 
 

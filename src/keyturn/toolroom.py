@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keyturn.aws_clients import AwsClients, Reach
+from keyturn.leaks.alert_desk import Desk
 from keyturn.leaks.iam_issuer import IamIssuer
 from keyturn.leaks.incidents import Incident
 from keyturn.leaks.response import IncidentState, Replaced, Replacement, Responder
@@ -113,3 +114,25 @@ def opened_answering(
     finally:
         state.close()
         clients.close()
+
+
+def keep_answering(
+    desk: Desk,
+    where: Where,
+    incidents: Path,
+    configuration: Configuration,
+    reach: Reach,
+    *,
+    pair: AccessKeyPair,
+) -> None:
+    """A server's answers to alerts: its own client, until its desk ends."""
+    with opened_answering(
+        where, incidents, configuration, reach, environment=os.environ, pair=pair
+    ) as answering:
+        # Clients and models are loaded now, and not while the first key waits for its end.
+        account_id = answering.issuer.account_id()
+        answering.issuer.state(pair.access_key_id)
+        answering.issuer.prove(pair)
+        _ = answering.issuer.is_exact
+        desk.begin(answering.responder, answering.state, account_id)
+        desk.carry_on()

@@ -91,10 +91,16 @@ from keyturn.authority.storage.mfa import KeyWithoutFactor
 from keyturn.authority.storage.usage import LastUse, Unproved, UsageRow
 from keyturn.authority.web_identity import WebIdentities
 from keyturn.fetching import fetch
+from keyturn.http.alerts import AlertDoor, Trusted
 from keyturn.http.app import About, App
 from keyturn.http.forwarded import ForwardedFrom, networks
 from keyturn.http.server import check_exposure, run_server
 from keyturn.http.verify import OwnService, VerifyDoor
+from keyturn.leaks.alert_desk import Desk
+from keyturn.leaks.alert_settings import TABLE, read_alert_settings
+from keyturn.leaks.github_alerts import GitHubAlerts
+from keyturn.leaks.issuer import IssuerError
+from keyturn.leaks.partner_keys import PartnerKeys
 from keyturn.model.access_keys import AccessKeyId, AccessKeyPair, AccountId
 from keyturn.model.clock import Clock, SystemClock
 from keyturn.model.errors import KeyturnError, StoreUnavailableError
@@ -121,6 +127,8 @@ _RULES_OF_OWN: Final = {"s3": S3}
 """A team's own service is read as STS is, unless its name is that of one that AWS reads otherwise."""
 _HOUSEKEEPING_SECONDS: Final = 0.5
 """How far usage and mark may lag: within the second that is promised."""
+_ANSWERED_AGAIN_SECONDS: Final = 10.0
+"""After what kept alerts from being answered."""
 _MOST_KEYS: Final = 100_000
 _MOST_VERIFY_CALLERS: Final = 1_000
 _USAGE_RESERVE: Final = 256 * 1024
@@ -335,9 +343,11 @@ async def serve(
     async with opened_authority(settings, clock=clock, random_bytes=random_bytes) as opened:
         contracts = load_contracts(settings.services)
         about = About(version=version("keyturn"))
-        app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify)
-        housekeeping = asyncio.create_task(_housekeeping(opened))
         ending = threading.Event()
+        alerts = _alerts(settings, clock or SystemClock(), ending)
+        door = None if alerts is None else alerts.door
+        app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify, door)
+        housekeeping = asyncio.create_task(_housekeeping(opened))
         rotating: list[threading.Thread] = []
 
         def listening(host: str, port: int) -> None:
@@ -345,6 +355,8 @@ async def serve(
             url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
             _write_endpoint(settings.place.endpoint_file, url)
             rotating.extend(_rotating(settings, opened.instance, url, ending))
+            if alerts is not None:
+                _answering(settings, opened.instance, url, alerts.desk, ending)
             on_listening(url, opened)
 
         try:
@@ -360,6 +372,8 @@ async def serve(
             )
         finally:
             ending.set()
+            if alerts is not None:
+                alerts.desk.end()
             housekeeping.cancel()
             await asyncio.gather(housekeeping, return_exceptions=True)
 
@@ -397,6 +411,69 @@ def _rotating(
     thread = threading.Thread(target=loop, name="keyturn-rotations", daemon=True)
     thread.start()
     return [thread]
+
+
+@dataclass(frozen=True, slots=True)
+class _Alerts:
+    door: AlertDoor
+    desk: Desk
+
+
+def _alerts(settings: ServeSettings, clock: Clock, ending: threading.Event) -> _Alerts | None:
+    """Who takes alerts, if keyturn.toml names a secret for it. A secret that is not there is an error now."""
+    if settings.file is None or TABLE not in settings.file.tables:
+        return None
+    named = read_alert_settings(settings.file, os.environ)
+    if not named.takes_any:
+        return None
+    github, token = None, named.github_token
+    if token is not None:
+        token.read()
+        github = GitHubAlerts(named.github_api_url, token.read)
+    trusted = Trusted(
+        github_secret=None if named.github_secret is None else named.github_secret.read(),
+        github=github,
+        webhook_secret=None if named.webhook_secret is None else named.webhook_secret.read(),
+        partner_keys=None
+        if named.partner_keys_url is None
+        else PartnerKeys(named.partner_keys_url, fetch, clock),
+    )
+    desk = Desk(ending, at_once=named.alerts_at_once)
+    return _Alerts(AlertDoor(trusted, desk, clock, per_minute=named.alerts_per_minute), desk)
+
+
+def _answering(
+    settings: ServeSettings, instance: Instance, url: str, desk: Desk, ending: threading.Event
+) -> None:
+    """The leaks room behind the door of alerts: a client of the server, as any other."""
+
+    def answer() -> None:
+        from keyturn.aws_clients import Reach
+        from keyturn.rotation.configuration import read_configuration
+        from keyturn.rotation.room import Where
+        from keyturn.toolroom import keep_answering
+
+        assert settings.file is not None
+        locations = settings.place.locations
+        while not ending.is_set():
+            try:
+                mine = read_credentials(settings.place.credentials_file(instance.instance_id))
+                keep_answering(
+                    desk,
+                    Where(locations.state / "rotations", locations.config),
+                    locations.state / "incidents",
+                    read_configuration(settings.file),
+                    Reach(url, None, "us-east-1"),
+                    pair=AccessKeyPair(mine.access_key_id, mine.secret),
+                )
+            except Exception as error:  # noqa: BLE001 - the last line: whoever tells of a leak must hear 503
+                desk.is_broken = True
+                is_ours = isinstance(error, KeyturnError | IssuerError | StoreUnavailableError)
+                _log.error("alerts are not answered: %s", error if is_ours else type(error).__name__)
+            ending.wait(_ANSWERED_AGAIN_SECONDS)
+
+    # A daemon, as above.
+    threading.Thread(target=answer, name="keyturn-incidents", daemon=True).start()
 
 
 async def _housekeeping(opened: Opened) -> None:

@@ -18,9 +18,13 @@ import pytest
 
 from command_line import Told, keyturn
 from keyturn.cli.main import VERBS
-from living_authority import LivingAuthority, living_authority
+from leaks.archive_corpus import plant_keys
+from living_authority import REGION, LivingAuthority, living_authority
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+
+
+_COLUMNS = re.compile("Outcome|Access key id|Last used|What was found")
 
 
 class Story:
@@ -35,8 +39,11 @@ class Story:
             "sh serve": self._serve,
             "sh stop": self.stop,
             "sh create-user-ana": lambda: self._authority().iam().create_user(UserName="ana"),
+            "sh write-profile": self._write_profile,
+            "sh use-second-key": self._use_second_key,
             "sh write-usage": lambda: self._authority().keep_house(),
             "sh tamper": self._tamper,
+            "sh plant-keys": self._plant_keys,
         }
 
     def type(self, line: str) -> Told:
@@ -50,6 +57,26 @@ class Story:
 
     def _serve(self) -> None:
         self._living = self._running.enter_context(living_authority(self.home))
+
+    def _write_profile(self) -> None:
+        """As an administrator of this authority has it in ~/.aws."""
+        living = self._authority()
+        signer = living.administrator
+        folder = self.home / ".aws"
+        folder.mkdir(mode=0o700)
+        (folder / "config").write_text(f"[default]\nregion = {REGION}\nendpoint_url = {living.url}\n")
+        (folder / "credentials").write_text(
+            f"[default]\naws_access_key_id = {signer.access_key_id}\n"
+            f"aws_secret_access_key = {signer.secret.reveal().decode()}\n"
+        )
+
+    def _plant_keys(self) -> None:
+        plant_keys(self.home / "project")
+
+    def _use_second_key(self) -> None:
+        _user, access_key_id, secret = (self.home / "second.csv").read_text().splitlines()[1].split(",")
+        self._authority().sts(access_key_id, secret).get_caller_identity()
+        self._authority().keep_house()
 
     def stop(self) -> None:
         self._running.close()
@@ -71,14 +98,17 @@ class Story:
         text = re.sub(rf"\bprocess {os.getpid()}\b", "process PID", text)
         text = re.sub(r"\bkey (id )?[0-9a-f]{8}\b", r"key \1KEK", text)
         text = re.sub(r"\(choose from .*\)", "(choose from …)", text)  # Pythons quote them differently
+        text = re.sub(r"\(Boto3/[\d.]+\)", "(BOTO3)", text)
+        text = re.sub(r"\b(Active|Inactive),\d+,", r"\1,AGE,", text)
         text = re.sub(r"\bBoto3/\S+.*?(?=  |\")", "BOTO3", text)
         text = re.sub(r"\b\d+ s\b", "AGE", text)
         text = re.sub(r"\bAKIA[A-Z2-7]{16}\b", lambda found: self._name("AKIA", found[0]), text)
+        text = re.sub(r"\bAKIA…[A-Z2-7]{4}\b", "AKIA…", text)
         text = re.sub(r"\b[0-9a-f]{16}\b", "INSTANCE", text)
         text = re.sub(r"\b\d{12}\b", "ACCOUNT", text)
         text = re.sub(r"(?<![\w/+])[A-Za-z0-9/+]{40}(?![\w/+])", "SECRET", text)
         # Columns are as wide as what stood in them.
-        return re.sub(r" {2,}", "  ", text) if "Outcome" in text or "Access key id" in text else text
+        return re.sub(r" {2,}", "  ", text) if _COLUMNS.search(text) else text
 
     def _name(self, kind: str, value: str) -> str:
         return self._names.setdefault(value, f"{kind}-{len(self._names) + 1}")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import count
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -250,6 +251,45 @@ def test_live_sessions_of_a_key_are_found_and_those_that_they_obtained(
     with pytest.raises(EndpointRefusedError):
         ours.identity()
     assert ours.sessions(key) is None
+
+
+def test_a_session_that_was_revoked_on_its_role_is_not_waited_for(
+    ours: IamEndpoint, authority: LivingAuthority
+) -> None:
+    access_key_id, secret = authority.new_user_with_key("ana")
+    allow(authority, "ana", "sts:*")
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": ours.identity().account_id},
+        "Action": "sts:AssumeRole",
+    }
+    role = authority.iam().create_role(
+        RoleName="deploy",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )["Role"]["Arn"]
+    sts = authority.sts(access_key_id, secret)
+
+    def live() -> set[str]:
+        return {each.arn.rpartition("/")[2] for each in ours.sessions(AccessKeyId(access_key_id)) or ()}
+
+    sts.assume_role(RoleArn=role, RoleSessionName="before", DurationSeconds=900)
+    authority.clock.advance(seconds=10)
+    cut = datetime.fromtimestamp(authority.clock.now_ms() // 1000, UTC).isoformat()
+    authority.clock.advance(seconds=10)
+    sts.assume_role(RoleArn=role, RoleSessionName="after", DurationSeconds=900)
+    assert live() == {"before", "after"}
+    deny = {
+        "Effect": "Deny",
+        "Action": "*",
+        "Resource": "*",
+        "Condition": {"DateLessThan": {"aws:TokenIssueTime": cut}},
+    }
+    authority.iam().put_role_policy(
+        RoleName="deploy",
+        PolicyName="AWSRevokeOlderSessions",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [deny]}),
+    )
+    assert live() == {"after"}
 
 
 def test_the_time_is_the_endpoints(ours: IamEndpoint, authority: LivingAuthority) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from keyturn.authority.authentication import Authenticated, Refused
 from keyturn.authority.authority import Authority
 from keyturn.authority.operations import RequestFacts
+from keyturn.http.alerts import ALERTS_PATH, AlertDoor
 from keyturn.http.forwarded import ForwardedFrom, Source
 from keyturn.http.verify import VERIFY_PATH, VerifyDoor
 from keyturn.model.errors import StoreUnavailableError
@@ -91,7 +92,9 @@ class App:
         about: About,
         forwarded: ForwardedFrom,
         verify: VerifyDoor,
+        alerts: AlertDoor | None = None,
     ) -> None:
+        self._alerts = alerts
         self._authority = authority
         self._contracts = contracts
         self._about = about.as_json()
@@ -102,6 +105,13 @@ class App:
         path: bytes = scope["raw_path"]
         if path == VERIFY_PATH and scope["method"] == "POST":
             await self._answer_verify(scope, receive, send)
+            return
+        if path == ALERTS_PATH and scope["method"] == "POST" and self._alerts is not None:
+            try:
+                status, content = await self._alerts.answer(scope["headers"], await _body(receive))
+            except _ClientGoneError:
+                return
+            await _send_answer(scope, send, _Answer(status, content), is_kept=False)
             return
         if path.startswith(_OUR_PATHS):
             await _send_answer(scope, send, self._own_path(scope["method"], path))
@@ -130,6 +140,8 @@ class App:
         await _send_answer(scope, send, answer, request_id.encode(), is_kept=False)
 
     def _own_path(self, method: str, path: bytes) -> _Answer:
+        if path == ALERTS_PATH:
+            return _Answer(404, b'{"error": "there is nothing at this path"}')
         if method not in {"GET", "HEAD"}:
             return _Answer(405, b'{"error": "only GET is answered here"}')
         if path == b"/-/live":

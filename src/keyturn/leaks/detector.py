@@ -6,7 +6,6 @@ are looked for around it, in plain and decoded; `pairing` says which belongs to 
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from keyturn.leaks import rules
 from keyturn.leaks.findings import Detection, Verdict
 from keyturn.leaks.labels import label_before
 from keyturn.leaks.pairing import Sighting, pair
-from keyturn.leaks.prefilter import Hit, Prefilter, Spelling
+from keyturn.leaks.prefilter import Hit, Spelling, shared
 from keyturn.leaks.rules import Label
 from keyturn.leaks.sources.interface import Buffer
 from keyturn.leaks.views import (
@@ -45,11 +44,6 @@ _NEAR: Final = 16_384
 _MAX_SECRETS: Final = 4_000
 
 
-@functools.cache
-def _prefilter() -> Prefilter:
-    return Prefilter()
-
-
 @dataclass(slots=True)
 class _Search:
     """What has been seen so far in one piece of content."""
@@ -66,7 +60,7 @@ def detect(data: Buffer, *, first_line: int = 1, starts_at: int = 0) -> list[Det
 
     `first_line` and `starts_at` say where the bytes begin, for a window of something larger.
     """
-    prefilter = _prefilter()
+    prefilter = shared()
     hits = prefilter.hits(data)
     if not hits:
         return []
@@ -92,7 +86,7 @@ def _find_ids(search: _Search, view: View, hits: list[Hit], *, is_rewritten: boo
             search.is_cut = True
     if not unsolved or len(view.encoding) >= MAX_DEPTH:
         return
-    prefilter = _prefilter()
+    prefilter = shared()
     for below in views_of(view, unsolved, prefilter.has_prefix, search.budget):
         _find_ids(search, below, prefilter.hits(below.data))
     if is_rewritten:
@@ -187,7 +181,7 @@ def _look_rewritten(search: _Search, window: View) -> None:
 
 def _look_far(search: _Search, root: View) -> None:
     """In the whole content, where something is called a secret."""
-    named = _prefilter().secret_names(root.data)
+    named = shared().secret_names(root.data)
     for start, end in _windows(named, len(root.data), 256):
         if not search.budget.take(end - start):
             return

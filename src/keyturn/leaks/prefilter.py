@@ -6,15 +6,17 @@ once; where it can't be imported, `re` gives the same answers, slower. Which mag
 
 from __future__ import annotations
 
-import functools
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
+from keyturn.leaks.compiled import database
 from keyturn.leaks.sources.interface import Buffer
 
 try:
@@ -113,30 +115,23 @@ def _base64_classes(text: Sequence[frozenset[int]], alignment: int) -> list[froz
 
     Trailing characters that depend on unknown bytes are left out.
     """
-    bits: list[tuple[int, int]] = []  # the index into the text (-1: unknown) and the bit of that byte
-    bits += [(-1, 0)] * (8 * alignment)
-    bits += [(index, bit) for index in range(len(text)) for bit in range(7, -1, -1)]
+    known = [_ANY] * alignment + list(text)
     classes = []
-    for first in range(0, len(bits) - 5, 6):
-        six = bits[first : first + 6]
+    for first in range(0, 8 * len(known) - 5, 6):
         values = {0}
-        for index in dict.fromkeys(index for index, _ in six):
-            places = [(5 - n, bit) for n, (i, bit) in enumerate(six) if i == index]
-            if index < 0:
-                parts = {
-                    sum(1 << p for (p, _), on in zip(places, bin_, strict=True) if on)
-                    for bin_ in _bits(len(places))
-                }
-            else:
-                parts = {sum(((byte >> bit) & 1) << place for place, bit in places) for byte in text[index]}
+        for index in dict.fromkeys((first // 8, (first + 5) // 8)):
+            parts = _bits_of(known[index], first - 8 * index)
             values = {value | part for value in values for part in parts}
         classes.append(frozenset(_BASE64[value] for value in values))
     return classes
 
 
-def _bits(count: int) -> Iterator[tuple[bool, ...]]:
-    for number in range(1 << count):
-        yield tuple(bool(number >> bit & 1) for bit in range(count))
+@cache
+def _bits_of(byte: frozenset[int], first: int) -> frozenset[int]:
+    """What six bits may be as far as one byte tells them, of which they begin at this bit (before it, if negative)."""
+    return frozenset(
+        (value << 8 + first >> 10) & 63 if first < 0 else (value << first & 255) >> 2 for value in byte
+    )
 
 
 def _class(of: frozenset[int]) -> bytes:
@@ -251,9 +246,12 @@ _PATTERNS: Final = tuple(_patterns())
 
 
 class Prefilter:
-    """Ready to be asked from any thread. Making one compiles the expressions: make it once."""
+    """Ready to be asked from any thread. Making one may compile the expressions, which takes a second: see `shared`."""
 
-    def __init__(self, magics: Iterable[Magic] = MAGICS, *, pure: bool = False) -> None:
+    def __init__(
+        self, magics: Iterable[Magic] = MAGICS, *, pure: bool = False, kept_in: Path | None = None
+    ) -> None:
+        """`kept_in`: a private directory where the compiled expressions are kept between runs."""
         magics = tuple(magics)
         # Asked of every object of a repository: those that stand at the very start cost one comparison.
         self._literals = tuple(magic.literal for magic in magics if not magic.offset and not magic.within)
@@ -263,10 +261,9 @@ class Prefilter:
             if magic.offset or magic.within
         ]
         self._longest = max((magic.offset + magic.within + len(magic.literal) for magic in magics), default=0)
-        self._expressions = [re.compile(pattern.expression, re.DOTALL) for pattern in _PATTERNS]
         has_engine = not pure and hyperscan is not None
-        self._engine = _engine(tuple(pattern.gate for pattern in _PATTERNS)) if has_engine else None
-        self._names = _engine((_SECRET_NAME,)) if has_engine else None
+        self._engine = _Engine(tuple(pattern.gate for pattern in _PATTERNS), kept_in) if has_engine else None
+        self._names = _Engine((_SECRET_NAME,), None) if has_engine else None
 
     def may_hold(self, data: Buffer) -> bool:
         """Whether the bytes have to be looked into."""
@@ -286,24 +283,24 @@ class Prefilter:
         """Whether a prefix stands in the bytes, in any spelling."""
         if self._engine is not None:
             return self._engine.matches(data, self._is_real)
-        return any(expression.search(data) for expression in self._expressions)
+        return any(_expression(index).search(data) for index in range(len(_PATTERNS)))
 
     def _is_real(self, data: Buffer, index: int, end: int) -> bool:
         pattern = _PATTERNS[index]
         start = max(0, end - pattern.longest)
-        return not pattern.is_loose or self._expressions[index].search(data, start, end) is not None
+        return not pattern.is_loose or _expression(index).search(data, start, end) is not None
 
     def hits(self, data: Buffer) -> list[Hit]:
         """Where the prefix stands, in order: at most 20,000 of each expression."""
         found: set[Hit] = set()
         if self._engine is None:
-            for pattern, expression in zip(_PATTERNS, self._expressions, strict=True):
-                found.update(_starts(pattern, expression, data, [(0, len(data))]))
+            for index, pattern in enumerate(_PATTERNS):
+                found.update(_starts(pattern, _expression(index), data, [(0, len(data))]))
         else:
             for index, ends in self._engine.ends(data).items():
                 pattern = _PATTERNS[index]
                 windows = _merged((max(0, end - pattern.longest), end) for end in ends)
-                found.update(_starts(pattern, self._expressions[index], data, windows))
+                found.update(_starts(pattern, _expression(index), data, windows))
         return sorted(found)
 
     def secret_names(self, data: Buffer) -> list[int]:
@@ -311,6 +308,24 @@ class Prefilter:
         if self._names is None:
             return [match.end() for match in islice(re.finditer(_SECRET_NAME, data), _MAX_NAMES)]
         return self._names.ends(data).get(0, [])[:_MAX_NAMES]
+
+
+_sharing: Final = threading.Lock()
+_shared: list[Prefilter] = []
+
+
+def shared(kept_in: Path | None = None) -> Prefilter:
+    """The one of this process, for sources, unpacker and detector. Who asks first says where it is kept."""
+    with _sharing:
+        if not _shared:
+            _shared.append(Prefilter(kept_in=kept_in))
+        return _shared[0]
+
+
+@cache
+def _expression(index: int) -> re.Pattern[bytes]:
+    """Compiled when it is needed: few of them ever are."""
+    return re.compile(_PATTERNS[index].expression, re.DOTALL)
 
 
 def _starts(
@@ -335,25 +350,11 @@ def _merged(windows: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-@functools.cache
-def _engine(expressions: tuple[bytes, ...]) -> _Engine:
-    """Compiled once in a process: it takes most of a second."""
-    return _Engine(expressions)
-
-
 class _Engine:
     """Hyperscan with all expressions. The database is shared; each thread has a scratch space of its own."""
 
-    def __init__(self, expressions: Sequence[bytes]) -> None:
-        flags = hyperscan.HS_FLAG_DOTALL
-        count = len(expressions)
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=list(expressions),
-            ids=list(range(count)),
-            elements=count,
-            flags=[flags] * count,
-        )
+    def __init__(self, expressions: Sequence[bytes], kept_in: Path | None) -> None:
+        self._database = database(expressions, kept_in)
         self._threads = threading.local()
 
     def _scratch(self) -> Any:
@@ -367,7 +368,7 @@ class _Engine:
             return is_real(data, index, end)
 
         try:
-            self._database.scan(  # type: ignore[type-var]  # takes any buffer
+            self._database.scan(
                 data,
                 match_event_handler=stop,
                 scratch=self._scratch(),
@@ -385,7 +386,7 @@ class _Engine:
             if len(ends) < _MAX_HITS:
                 ends.append(end)
 
-        self._database.scan(  # type: ignore[type-var]  # takes any buffer
+        self._database.scan(
             data,
             match_event_handler=collect,
             scratch=self._scratch(),

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from keyturn.leaks.incidents import Incident, Stage
-from keyturn.leaks.issuer import Answer, Deed, GoneError, Issuer, IssuerError, Trace, TraceKind
+from keyturn.leaks.issuer import (
+    Answer,
+    Deed,
+    GoneError,
+    Issuer,
+    IssuerError,
+    IssuerUnavailableError,
+    Trace,
+    TraceKind,
+)
 from keyturn.leaks.storage import incidents as rows
 from keyturn.leaks.storage.incidents import Line, Row
 from keyturn.leaks.validity import CANARY_ACCOUNTS, FALSE_REFUSAL_PAUSE
@@ -130,15 +139,22 @@ class Responder:
 
     # How an incident begins
 
-    def exposed(self, pair: AccessKeyPair, place: str, *, exposed_at: int | None = None) -> Outcome | None:
+    def exposed(
+        self, pair: AccessKeyPair, place: str, *, exposed_at: int | None = None, only_kill: bool = False
+    ) -> Outcome | None:
         """For what somebody else says has leaked: only proof kills. None: an exposed identifier, and nothing more.
 
         The pair is shown to its own issuer and to nobody else: a key of another account is never sent.
+        `only_kill` returns when the key is dead, and leaves the rest to `answer`. IssuerUnavailableError: nobody
+        said whether the pair is real.
         """
-        if not self._is_ours(pair.access_key_id) or self._proved(pair) is not Answer.ACCEPTED:
+        proved = self._proved(pair) if self._is_ours(pair.access_key_id) else Answer.REFUSED
+        if proved is not Answer.ACCEPTED:
             known = self._of_fingerprint(pair.fingerprint)
             if known is not None:
-                return Outcome(self.answer(known.incident.incident_id), is_new=False)
+                return Outcome(self.answer(known.incident.incident_id, only_kill=only_kill), is_new=False)
+            if proved is Answer.UNKNOWN:
+                raise IssuerUnavailableError(f"nobody says whether the pair of {pair.access_key_id} is real")
             with self._state.database.writing() as ledger:
                 rows.expose(ledger, pair.access_key_id, place[:500], self._issuer.now_ms())
             return None
@@ -147,6 +163,7 @@ class Responder:
             fingerprint=pair.fingerprint,
             how=f"proved; found in {place}"[:500],
             exposed_at=exposed_at,
+            only_kill=only_kill,
         )
 
     def mention(self, access_key_id: AccessKeyId, place: str) -> None:
@@ -163,18 +180,23 @@ class Responder:
         exposed_at: int | None = None,
         all_keys: bool = False,
         deny_all: bool = False,
+        only_kill: bool = False,
     ) -> Outcome:
         """Open the incident, or find it, and carry it on. KeyturnError if the key is not one of this issuer's."""
         incident, is_new = self._opened(access_key_id, how, fingerprint, exposed_at, all_keys, deny_all)
-        return Outcome(self.answer(incident.incident_id), is_new)
+        return Outcome(self.answer(incident.incident_id, only_kill=only_kill), is_new)
 
-    def answer(self, incident_id: str) -> Incident:
-        """Carry an incident on until it is closed, or waits for the replacement, or needs somebody."""
+    def answer(self, incident_id: str, *, only_kill: bool = False) -> Incident:
+        """Carry an incident on until it is closed, or waits for the replacement, or needs somebody.
+
+        With `only_kill`, until its key is dead.
+        """
         row = self._row(incident_id)
         with self._state.lock(row.incident.access_key_id):
             row = self._row(incident_id)
             for _ in range(_MOST_STEPS):
-                if row.incident.is_closed:
+                is_dead = row.incident.stage is not Stage.DEACTIVATE
+                if row.incident.is_closed or (only_kill and is_dead):
                     return row.incident
                 try:
                     following = self._step(row)

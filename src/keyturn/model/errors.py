@@ -12,6 +12,10 @@ class KeyturnError(Exception):
         self.hint = hint
 
 
+class InUseError(KeyturnError):
+    """Somebody else is at this very thing now, and nothing was done: let them, or try again."""
+
+
 class StoreUnavailableError(Exception):
     """The store can't take this write now (its disk is full, or it is closing): try again later.
 

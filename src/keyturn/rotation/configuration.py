@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
+from keyturn.model.access_keys import AccessKeyId
 from keyturn.model.errors import KeyturnError
 from keyturn.rotation.progress import Terms
+from keyturn.rotation.reports import Exemption
 from keyturn.rotation.sinks.interface import Field
 from keyturn.settings import ConfigurationFile
 
@@ -64,6 +67,13 @@ _SCHEDULE: Final = {
     "users": "words",
     "calls_per_second": "number",
 }
+_SINK: Final = {"expected_interval": "duration"}
+"""What may stand in the table of any sink, beside the fields of its type."""
+_EXEMPTION: Final = {"user": "text", "key": "text", "owner": "text", "until": "day", "reason": "text"}
+LENGTHS: Final = frozenset(
+    name for table in (_TERMS, _USER, _SINK, _SCHEDULE) for name, kind in table.items() if kind == "duration"
+)
+"""The fields that are lengths of time."""
 FLOORS: Final = {"quiet": 3600 * _SECOND, "keep_inactive": 3600 * _SECOND, "proof_span": 10 * _SECOND}
 """What a window may not go below where revocation is not exact. Milliseconds."""
 
@@ -131,6 +141,7 @@ class Configuration:
     users: Mapping[str, UserEntry] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Schedule)
     notify: Notify = field(default_factory=Notify)
+    exemptions: tuple[Exemption, ...] = ()
     path: str = ""
 
     def user(self, name: str) -> UserEntry:
@@ -154,6 +165,9 @@ def read_configuration(file: ConfigurationFile) -> Configuration:
             checked.get("notify_command", ()),
             checked.get("notify_url"),
             checked.get("notify_secret_variable"),
+        ),
+        exemptions=tuple(
+            _exemption(file, number, each) for number, each in enumerate(file.lists.get("exemptions", ()))
         ),
         path=str(file.path),
     )
@@ -180,8 +194,14 @@ def described() -> Sequence[tuple[str, Sequence[Field]]]:
         "max_parallel": "how many rotations may be under way",
         "unused_after": "deactivate keys that nobody used for so long",
         "notice": "how long before that somebody is told",
-        "users": "only these users",
+        "users": "only these; default: for `every` the users that have sinks, for `unused_after` all of the account",
         "calls_per_second": "calls to the endpoint, all rotations together",
+        "user": "whose keys are left alone by the schedule and the unused policy, and exempt in reports",
+        "key": "or the one key",
+        "owner": "who answers for it",
+        "until": "the first day, UTC, on which it no longer holds",
+        "reason": "why",
+        "type": "what kind of place it is: the headings below",
     }
     kinds: Mapping[str, type] = {
         "duration": str,
@@ -189,15 +209,19 @@ def described() -> Sequence[tuple[str, Sequence[Field]]]:
         "words": list[str],
         "flag": bool,
         "text": str,
+        "day": str,
     }
 
     def listed(table: Mapping[str, str]) -> list[Field]:
-        return [Field(name, kinds[kind], help_of[name]) for name, kind in table.items()]
+        required = {"owner", "until", "type"}
+        return [Field(name, kinds[kind], help_of[name], name in required) for name, kind in table.items()]
 
     return [
         ("rotation", listed(_TERMS | _TOLD)),
         ("users.NAME", listed(_USER | _TERMS)),
+        ("sinks.NAME", listed({"type": "text", **_SINK})),
         ("schedule", listed(_SCHEDULE)),
+        ("[exemptions]", listed(_EXEMPTION)),
     ]
 
 
@@ -237,9 +261,9 @@ def _sink(file: ConfigurationFile, name: str, table: Mapping[str, Any]) -> SinkE
         raise KeyturnError(
             f"{where}: the sink '{name}' has no type", 'write type = "credentials_file", for example'
         )
-    settings = {key: value for key, value in table.items() if key not in {"type", "expected_interval"}}
-    common = {key: table[key] for key in ("expected_interval",) if key in table}
-    checked = _checked(file, ("sinks", name), common, {"expected_interval": "duration"})
+    settings = {key: value for key, value in table.items() if key not in {"type", *_SINK}}
+    common = {key: table[key] for key in _SINK if key in table}
+    checked = _checked(file, ("sinks", name), common, _SINK)
     return SinkEntry(name, kind, settings, checked.get("expected_interval"), where)
 
 
@@ -264,10 +288,47 @@ def _user(
     )
 
 
+def _exemption(file: ConfigurationFile, number: int, table: Mapping[str, Any]) -> Exemption:
+    """Of a user or of one key: who answers for it, and until when."""
+    checked = {}
+    for key, value in table.items():
+        where = file.where_in("exemptions", number, key)
+        if key not in _EXEMPTION:
+            raise KeyturnError(
+                f"{where}: [[exemptions]] has no setting '{key}'",
+                f"the settings are {', '.join(sorted(_EXEMPTION))}",
+            )
+        checked[key] = _value(_EXEMPTION[key], value)
+        if checked[key] in {None, ""}:
+            raise KeyturnError(f"{where}: '{key}' is {_WANTED[_EXEMPTION[key]]}")
+    where = file.where_in("exemptions", number)
+    if ("user" in checked) == ("key" in checked):
+        raise KeyturnError(f"{where}: an exemption is of a user or of a key", "write user = or key =")
+    missing = [name for name in ("owner", "until") if name not in checked]
+    if missing:
+        raise KeyturnError(
+            f"{where}: the exemption has no {missing[0]}",
+            "somebody has to answer for it, and it has to end: write owner = and until =",
+        )
+    return Exemption(
+        owner=checked["owner"],
+        until=checked["until"],
+        user_name=checked.get("user"),
+        access_key_id=AccessKeyId(checked["key"]) if "key" in checked else None,
+        reason=checked.get("reason", ""),
+    )
+
+
 def _schedule(file: ConfigurationFile) -> Schedule:
     checked = _checked(file, ("schedule",), file.tables.get("schedule", {}), _SCHEDULE)
     windows = tuple(_window(file, text) for text in checked.pop("windows", ()))
-    return replace(Schedule(), windows=windows, **checked)
+    schedule = replace(Schedule(), windows=windows, **checked)
+    if schedule.unused_after is not None and schedule.notice >= schedule.unused_after:
+        raise KeyturnError(
+            f"{file.where('schedule', 'unused_after')}: the notice is as long as the time without use",
+            "make `notice` shorter than `unused_after`; it is 14d if it does not stand there",
+        )
+    return schedule
 
 
 def _window(file: ConfigurationFile, text: str) -> Window:
@@ -295,6 +356,17 @@ def _require_positive(file: ConfigurationFile, table: Sequence[str], terms: Term
             )
 
 
+def _midnight(value: Any) -> int | None:
+    """The beginning of a day, UTC, in epoch milliseconds: TOML has days of its own, and a text will do."""
+    try:
+        day = date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if not isinstance(day, date) or isinstance(day, datetime):
+        return None
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _SECOND
+
+
 def _checked(
     file: ConfigurationFile, table: Sequence[str], given: Mapping[str, Any], known: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -318,6 +390,7 @@ _WANTED: Final = {
     "words": "a list of texts",
     "flag": "true or false",
     "text": "a text",
+    "day": 'a day, such as "2027-01-31"',
 }
 
 
@@ -336,6 +409,8 @@ def _value(kind: str, value: Any) -> Any:
             return tuple(value) if is_list else None
         case "flag":
             return value if isinstance(value, bool) else None
+        case "day":
+            return _midnight(value)
         case _:
             return value if isinstance(value, str) else None
 

@@ -17,12 +17,14 @@ from keyturn.aws_clients import Reach
 from keyturn.model.access_keys import AccessKeyStatus
 from keyturn.model.errors import KeyturnError, StoreUnavailableError
 from keyturn.rotation.configuration import Schedule
-from keyturn.rotation.endpoint import EndpointError, Unknown, Used
+from keyturn.rotation.endpoint import EndpointError, NeverSeen, Unknown, Used, UserKey
 from keyturn.rotation.engine import Ended
 from keyturn.rotation.notifications import NotToldError, tell
+from keyturn.rotation.reports import KeyFacts
 from keyturn.rotation.room import Room
 from keyturn.rotation.state import LockedByAnotherError
-from keyturn.rotation.storage import journal
+from keyturn.rotation.storage import journal, notices
+from keyturn.rotation.unused import Done, keep_policy
 
 _log = logging.getLogger("keyturn.rotation")
 _BATCH: Final = 500
@@ -30,6 +32,8 @@ _LONGEST_PAUSE: Final = 5.0
 _SHORTEST_PAUSE: Final = 0.2
 """Seconds between two ticks of the loop."""
 _SAMPLE_EVERY: Final = 24 * 3600 * 1000
+_LOOK_EVERY: Final = 3600 * 1000
+"""How often all keys are looked at for use. Milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class Tick:
     failed: tuple[tuple[str, str], ...] = ()
     """(rotation, why) of those whose round ended with an error: they are tried again."""
     need_somebody: int = 0
+    noticed: tuple[str, ...] = ()
+    """Unused keys of which somebody is told now."""
+    deactivated: tuple[str, ...] = ()
+    """Unused keys whose notice is over."""
     next_at: int | None = None
     is_told: bool = True
 
@@ -53,6 +61,10 @@ def tick(room: Room, reach: Reach | None, *, parallel: int = 8) -> Tick:
     blocked: tuple[tuple[str, str], ...] = ()
     if reach is not None and room.configuration.schedule.every is not None:
         begun, blocked = begin_due(room, reach)
+    unused = Done()
+    chores: tuple[tuple[str, str], ...] = ()
+    if reach is not None:
+        unused, chores = do_chores(room, reach)
     now = room.state.clock.now_ms()
     with room.state.database.reading() as ledger:
         due = journal.due(ledger, now + 1, _BATCH)
@@ -66,8 +78,45 @@ def tick(room: Room, reach: Reach | None, *, parallel: int = 8) -> Tick:
     with room.state.database.reading() as ledger:
         next_at = journal.next_due(ledger)
     return Tick(
-        len(ended), begun, blocked, failed, sum(each is Ended.ATTENTION for each in ended), next_at, is_told
+        advanced=len(ended),
+        begun=begun,
+        blocked=blocked,
+        failed=(*failed, *chores, *unused.failed),
+        need_somebody=sum(each is Ended.ATTENTION for each in ended),
+        noticed=unused.noticed,
+        deactivated=unused.deactivated,
+        next_at=next_at,
+        is_told=is_told,
     )
+
+
+def do_chores(room: Room, reach: Reach) -> tuple[Done, tuple[tuple[str, str], ...]]:
+    """What is due once a day or an hour: noting uses, and the policy for unused keys; (what it did, what failed).
+
+    When it was done last stands in the state file: a tick from cron knows nothing of the one before.
+    """
+    schedule, endpoint = room.configuration.schedule, room.endpoint(reach)
+    if not (room.configuration.users or schedule.users or schedule.unused_after):
+        return Done(), ()
+    done, failed = Done(), []
+    for name, every in (("samples", _SAMPLE_EVERY), ("unused", _LOOK_EVERY)):
+        if name == "unused" and schedule.unused_after is None:
+            continue
+        try:
+            account, now = endpoint.identity().account_id, endpoint.now_ms()
+            with room.state.database.reading() as ledger:
+                if now - notices.done_at(ledger, account, name) < min(every, schedule.unused_after or every):
+                    continue
+            if name == "samples":
+                sample_uses(room, reach)
+            else:
+                done = keep_policy(room.state, endpoint, room.configuration)
+            with room.state.database.writing() as ledger:
+                notices.mark_done(ledger, account, name, now)
+        except (KeyturnError, EndpointError, StoreUnavailableError, OSError) as error:
+            _log.warning("%s: %s", name, error)
+            failed.append((name, str(error)))
+    return done, tuple(failed)
 
 
 def advance_all(
@@ -125,7 +174,9 @@ def begin_due(room: Room, reach: Reach) -> tuple[tuple[str, ...], tuple[tuple[st
             old = [
                 key
                 for key in keys
-                if key.status is AccessKeyStatus.ACTIVE and now - key.created_at > schedule.every
+                if key.status is AccessKeyStatus.ACTIVE
+                and now - key.created_at > schedule.every
+                and not _is_exempt(room, user, key, now)
             ]
             if not old:
                 continue
@@ -140,6 +191,11 @@ def begin_due(room: Room, reach: Reach) -> tuple[tuple[str, ...], tuple[tuple[st
             continue
         room_for -= 1
     return tuple(begun), tuple(blocked)
+
+
+def _is_exempt(room: Room, user: str, key: UserKey, now: int) -> bool:
+    facts = KeyFacts(user, key, NeverSeen())
+    return any(each.covers(facts, now) for each in room.configuration.exemptions)
 
 
 def is_open(schedule: Schedule, now: int) -> bool:
@@ -182,7 +238,6 @@ def older_than(room: Room, reach: Reach, age: int, users: Sequence[str] | None =
 
 def keep_ticking(room: Room, reach: Reach | None, stop: threading.Event) -> None:
     """The loop of a server: a tick whenever something is due, until `stop` is set. What fails is tried again."""
-    sampled = 0
     while True:
         pause = _LONGEST_PAUSE
         try:
@@ -190,9 +245,6 @@ def keep_ticking(room: Room, reach: Reach | None, stop: threading.Event) -> None
             now = room.state.clock.now_ms()
             if done.next_at is not None and not done.failed:
                 pause = min(pause, max(_SHORTEST_PAUSE, (done.next_at - now) / 1000))
-            if reach is not None and now - sampled > _SAMPLE_EVERY:
-                sample_uses(room, reach)
-                sampled = now
         except (KeyturnError, EndpointError, StoreUnavailableError, OSError) as error:
             _log.warning("rotations wait: %s", error)
         if stop.wait(pause):

@@ -22,7 +22,7 @@ from keyturn.aws_clients import AwsClients, Reach
 from keyturn.model.access_keys import AccessKeyId, AccessKeyPair, AccessKeyStatus, AccountId
 from keyturn.model.clock import Clock
 from keyturn.model.secrets import Secret
-from keyturn.rotation import simulation, trail
+from keyturn.rotation import revocation, simulation, trail
 from keyturn.rotation.asking import TRIES, LimitError, NoSuchEntityError, RefusedWithCodeError, asked
 from keyturn.rotation.endpoint import (
     Consumer,
@@ -297,8 +297,13 @@ class IamEndpoint:
         return trail.consumers_in(found.events, has_counts=self.traits().reports_refused_attempts)
 
     def sessions(self, access_key_id: AccessKeyId) -> Sequence[LiveSession] | None:
-        """Those of its sessions too. Where the trail may lag or miss a region, none seen is not none."""
+        """Those of its sessions too, without the revoked ones.
+
+        Where the trail may lag or miss a region, none seen is not none.
+        """
         now = self.now_ms()
+        revoked: dict[str, int] = {}
+        seen = {str(access_key_id)}
         is_whole = self.traits().reports_refused_attempts
         live: dict[str, LiveSession] = {}
         to_ask, looked_up = [str(access_key_id)], 0
@@ -311,11 +316,33 @@ class IamEndpoint:
                 continue
             is_whole = is_whole and found.is_whole
             for issued in trail.sessions_in(found.events):
-                if issued.session.expires_at > now and issued.access_key_id not in live:
-                    live[issued.access_key_id] = issued.session
+                if issued.session.expires_at > now and issued.access_key_id not in seen:
+                    seen.add(issued.access_key_id)
                     to_ask.append(issued.access_key_id)
+                    if not self._is_revoked(issued, revoked):
+                        live[issued.access_key_id] = issued.session
         is_whole = is_whole and not to_ask
         return list(live.values()) if live or is_whole else None
+
+    def _is_revoked(self, issued: trail.IssuedSession, revoked: dict[str, int]) -> bool:
+        """By a policy on its role. `revoked` remembers, by role, what was asked. Not known is not revoked."""
+        session = simulation.role_of_session(issued.session.arn)
+        if session is None:
+            return False
+        role_arn, role_name = session
+        if role_name not in revoked:
+            ask = partial(
+                self._clients.iam().get_role_policy,
+                RoleName=role_name,
+                PolicyName=revocation.POLICY_NAME,
+            )
+            revoked[role_name] = 0
+            with suppress(EndpointError):
+                # A role of that name here says nothing of one in another account.
+                if role_arn.split(":")[4] == self.identity().account_id:
+                    policy = self._asked("look at the role's policy", ask)
+                    revoked[role_name] = revocation.revoked_before(policy["PolicyDocument"]) or 0
+        return issued.issued_at + 1_000 <= revoked[role_name]
 
     def rotations_seen(self, *, since: int) -> Sequence[trail.SeenRotation] | None:
         """Rotations that have created keys in this account, ours or another rotator's. None: can't be told."""

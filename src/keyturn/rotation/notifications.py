@@ -1,4 +1,4 @@
-"""Telling somebody what a rotation waits for, needs, or has done: by a command or a signed webhook.
+"""Telling somebody what a rotation waits for, needs, or has done, and which keys nobody uses: by command or webhook.
 
 An event is told at least once: it is marked only after it was taken, so a crash in between tells it again, with
 the same idempotency key. That nobody takes it never holds a rotation up.
@@ -7,7 +7,7 @@ the same idempotency key. That nobody takes it never holds a rotation up.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from keyturn.model.clock import iso8601
@@ -19,11 +19,14 @@ from keyturn.rotation.sinks.bounded_process import environment_for, run_bounded
 from keyturn.rotation.sinks.interface import SinkError
 from keyturn.rotation.sinks.webhook import signature
 from keyturn.rotation.state import State
-from keyturn.rotation.storage import journal
+from keyturn.rotation.storage import journal, notices
 from keyturn.rotation.storage.journal import Event
+from keyturn.rotation.storage.notices import KeyEvent
+from keyturn.store.shared_sqlite import Ledger
 
 TOLD: Final = ("waiting", "attention", "done", "rolled-back", "aborted")
 """The kinds of events that are news for somebody."""
+TOLD_OF_KEYS: Final = (notices.NOTICE, notices.DEACTIVATED, notices.WITHDRAWN)
 _MOST: Final = 100
 _SECONDS: Final = 10.0
 
@@ -38,32 +41,68 @@ def tell(state: State, notify: Notify, environment: Mapping[str, str]) -> int:
         return 0
     with state.database.reading() as ledger:
         events = journal.untold(ledger, TOLD, _MOST)
+        of_keys = notices.untold(ledger, TOLD_OF_KEYS, _MOST)
         users = {
             rotation_id: None
             if (found := journal.by_id(ledger, rotation_id)) is None
             else found.progress.user_name
             for rotation_id in {event.rotation_id for event in events}
         }
-    for number, event in enumerate(events):
-        body = _body(event, users[event.rotation_id])
+    waiting: list[tuple[Secret, str, Callable[[Ledger, int], None]]] = [
+        (
+            _body(event, users[event.rotation_id]),
+            f"{event.rotation_id}-{event.number}",
+            lambda ledger, at, event=event: journal.mark_told(ledger, event, at),  # type: ignore[misc]  # bound now
+        )
+        for event in events
+    ]
+    waiting += [
+        (
+            _key_body(event),
+            f"key-{event.access_key_id}-{event.number}",
+            lambda ledger, at, event=event: notices.mark_told(ledger, event, at),  # type: ignore[misc]  # bound now
+        )
+        for event in of_keys
+    ]
+    for number, (body, idempotency_key, mark) in enumerate(waiting):
         try:
-            _tell_one(notify, environment, body, f"{event.rotation_id}-{event.number}", state.clock.now_ms())
-        except (SinkError, KeyturnError) as error:
-            raise NotToldError(f"{number} of {len(events)} were told: {error}") from error
+            _tell_one(notify, environment, body, idempotency_key, state.clock.now_ms())
+        except (SinkError, KeyturnError, NotToldError) as error:
+            raise NotToldError(f"{number} of {len(waiting)} were told: {error}") from error
         with state.database.writing() as ledger:
-            journal.mark_told(ledger, event, state.clock.now_ms())
-    return len(events)
+            mark(ledger, state.clock.now_ms())
+    return len(waiting)
 
 
 def _body(event: Event, user_name: str | None) -> Secret:
-    content = {
-        "rotation_id": event.rotation_id,
-        "number": event.number,
-        "user_name": user_name,
-        "at": iso8601(event.at),
-        "kind": event.kind,
-        "what": event.what,
-    }
+    return _json(
+        {
+            "rotation_id": event.rotation_id,
+            "number": event.number,
+            "user_name": user_name,
+            "at": iso8601(event.at),
+            "kind": event.kind,
+            "what": event.what,
+        }
+    )
+
+
+def _key_body(event: KeyEvent) -> Secret:
+    """Of a key that nobody uses, and of no rotation."""
+    return _json(
+        {
+            "rotation_id": None,
+            "access_key_id": event.access_key_id,
+            "number": event.number,
+            "user_name": event.user_name,
+            "at": iso8601(event.at),
+            "kind": event.kind,
+            "what": event.what,
+        }
+    )
+
+
+def _json(content: Mapping[str, object]) -> Secret:
     return Secret(json.dumps(content, ensure_ascii=False).encode())
 
 

@@ -18,7 +18,6 @@ from keyturn.rotation.endpoint import (
     EndpointTraits,
     LastUse,
     LiveSession,
-    NeverSeen,
     Proof,
     Unknown,
     Used,
@@ -32,8 +31,12 @@ OWN_AGENT: Final = "keyturn-rotation"
 REPEATABLE: Final = 55_000
 """For how long a create may be asked again where that is idempotent: within the 60 s that are promised."""
 CLOCK_SLACK: Final = 60_000
-_SETTLE: Final = 30_000
-"""How long a listing may lag behind a change where revocation is not exact. Milliseconds."""
+_CLOSE: Final = 3_000
+"""Clocks that differ by less count as one. Milliseconds."""
+SETTLE: Final = 30_000
+"""How long a change may take to be everywhere, and its listing to show it, where revocation is not exact.
+
+Milliseconds; twice the longest that was seen."""
 _FAR: Final = 365 * 24 * 3600 * 1000
 _BUSY: Final = frozenset({SinkStage.WRITING, SinkStage.CONFIRMED, SinkStage.RELOADED})
 
@@ -213,7 +216,8 @@ def _create(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey
     unsettled = _settle_create(progress, facts, keys)
     if unsettled is not None:
         return unsettled
-    if progress.old_key is not None and progress.old_key not in keys:
+    is_dead = progress.old_key is not None and progress.old_key not in keys
+    if is_dead and not progress.terms.is_emergency:
         return Finish(Stage.ABORTED, f"somebody else has removed {progress.old_key} before anything was done")
     if len(keys) >= KEYS_PER_USER:
         return _free_slot(progress, facts, keys)
@@ -252,8 +256,8 @@ def _settle_create(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, 
     repeats = facts.traits.idempotent_create and intent.may_repeat
     if is_wanted and repeats and facts.now - intent.at < REPEATABLE:
         return Act(ActKind.CREATE_AGAIN, progress.user_name)
-    if not facts.traits.exact_revocation and facts.now < intent.at + _SETTLE:
-        return Wait(intent.at + _SETTLE, "a create was cut off: the listing may lag behind it")
+    if not facts.traits.exact_revocation and facts.now < intent.at + SETTLE:
+        return Wait(intent.at + SETTLE, "a create was cut off: the listing may lag behind it")
     suspects = [key for key in keys.values() if key.access_key_id not in intent.keys_before]
     if not suspects:
         return Move(replace(progress, intent=None), "the create that was cut off has made no key")
@@ -267,6 +271,8 @@ def _settle_create(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, 
             why = f"whether {key.access_key_id} was ever used is not known: {other.use.why}"
             return Wait(facts.now + progress.terms.poll, why)
         ours = other.made_by == progress.rotation_id
+        if isinstance(other.use, Used) and not ours and not is_wanted:
+            continue  # stopped by the operator: somebody uses it, so it is not what we lost
         if isinstance(other.use, Used) or (not ours and key.created_at < intent.at - CLOCK_SLACK):
             return _attention(
                 progress,
@@ -287,22 +293,27 @@ def _settle_create(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, 
 
 def _remove_orphan(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
     orphan = progress.orphans[0]
+    left = replace(progress, orphans=progress.orphans[1:], orphan_since=None, intent=None)
     if orphan not in keys:
-        left = replace(progress, orphans=progress.orphans[1:], orphan_since=None, intent=None)
         return Move(left, f"{orphan} is gone")
-    if keys[orphan].status is AccessKeyStatus.ACTIVE:
-        return Act(ActKind.DEACTIVATE_ORPHAN, orphan)
     if facts.others is NOT_ASKED:
         return _ask(Question.OTHERS)
     use = facts.others[orphan].use
-    if not isinstance(use, NeverSeen):
-        why = use.why if isinstance(use, Unknown) else f"it was used at {iso8601(use.at)}"
+    if isinstance(use, Unknown):
+        return Wait(
+            facts.now + progress.terms.poll, f"whether {orphan} was ever used is not known: {use.why}"
+        )
+    if isinstance(use, Used):
+        if progress.stage is Stage.ROLL_BACK and facts.others[orphan].made_by != progress.rotation_id:
+            return Move(left, f"{orphan} is in use: it is somebody else's")
         return _attention(
             progress,
             facts,
-            f"the orphan {orphan} is inactive and can't be deleted: {why}",
-            "look whose it is",
+            f"the key {orphan} was taken for an orphan, and it was used at {iso8601(use.at)}",
+            "find out whose it is, and activate it if it is needed; or `keyturn abort` this rotation",
         )
+    if keys[orphan].status is AccessKeyStatus.ACTIVE:
+        return Act(ActKind.DEACTIVATE_ORPHAN, orphan)
     if progress.orphan_since is not None and facts.now < progress.orphan_since + progress.terms.orphan_age:
         until = progress.orphan_since + progress.terms.orphan_age
         return Wait(until, f"the orphan {orphan} is inactive, and deleted if nobody misses it")
@@ -316,31 +327,64 @@ def _prove(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
     lost = _without_new(progress, facts, keys)
     if lost is not None:
         return lost
+    other = _not_alone(progress, facts, keys)
+    if other is not None:
+        return other
     terms = progress.terms
-    needed, span = (1, 0) if facts.traits.exact_revocation else (max(1, terms.proofs), terms.proof_span)
+    is_exact = facts.traits.exact_revocation
+    # A copy of the endpoint that lags is met by chance: the proofs are spread over as long as a change can take.
+    needed, span = (1, 0) if is_exact else (max(1, terms.proofs), max(terms.proof_span, SETTLE))
     if progress.proofs:
         assert progress.first_proof_at is not None
         assert progress.last_proof_at is not None
         if progress.proofs >= needed and progress.last_proof_at - progress.first_proof_at >= span:
             if facts.old_consumers is NOT_ASKED and progress.old_key is not None:
                 return _ask(Question.OLD_CONSUMERS)
+            if _must_be_known(facts) and facts.now <= progress.stage_since + terms.prove_patience:
+                return Wait(facts.now + 5_000, "who uses the old key is not known")
             moved = replace(_to(progress, Stage.DELIVER, facts), seen=_seen(facts.old_consumers))
             return Move(moved, f"the new key has signed {progress.proofs} times")
         due = progress.last_proof_at + span // max(1, needed - 1)
         if facts.now < due:
             return Wait(due, f"proving the new key: {progress.proofs} of {needed}")
-    if facts.now > progress.stage_since + terms.prove_patience:
-        return _attention(
-            progress, facts, "the new key is still not accepted", "`keyturn rollback` removes it again"
-        )
     return Act(ActKind.PROVE)
+
+
+def _not_alone(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step | None:
+    """Another key beside ours right after the create: another rotator is at this user, for the quota can be raced.
+
+    No sink knows our key yet, so ours goes; two who both do so have lost nothing but time.
+    """
+    known = {progress.old_key, progress.new_key, progress.terms.free_slot}
+    others = [
+        key
+        for key in keys.values()
+        if key.access_key_id not in known and key.status is AccessKeyStatus.ACTIVE
+    ]
+    if not others:
+        return None
+    if facts.others is NOT_ASKED:
+        return _ask(Question.OTHERS)
+    for key in others:
+        name = key.access_key_id
+        if facts.others[name].made_by == progress.rotation_id:
+            marked = replace(progress, orphans=(name,), orphan_since=None, wish=Wish.ROLL_BACK)
+            return Move(marked, f"a create of ours was answered twice, and left {name} behind")
+    names = ", ".join(key.access_key_id for key in others)
+    gone = replace(progress, wish=Wish.ROLL_BACK)
+    return Move(gone, f"another rotator is at this user: {names} appeared beside our key, and ours goes")
+
+
+def _must_be_known(facts: Facts) -> bool:
+    """The endpoint can say who signs with a key, and did not."""
+    return facts.traits.reports_refused_attempts and facts.old_consumers is None
 
 
 def _without_new(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step | None:
     """The way back, where the new key is not there or not active; None if it is."""
     new = None if progress.new_key is None else keys.get(progress.new_key)
     if new is None:
-        if not facts.traits.exact_revocation and facts.now < progress.stage_since + _SETTLE:
+        if not facts.traits.exact_revocation and facts.now < progress.stage_since + SETTLE:
             return Wait(facts.now + 1_000, "the new key is not listed yet")
         gone = replace(progress, wish=Wish.ROLL_BACK)
         return Move(
@@ -380,7 +424,8 @@ def _wait_for_sinks(progress: Progress, facts: Facts, open_sinks: Sequence[SinkP
     why = f"sinks {done}/{len(progress.sinks)}; {told}"
     again = [sink.next_at for sink in open_sinks if not sink.needs_someone]
     until = min(again, default=facts.now + progress.terms.poll)
-    attention = f"{told}. Both keys stay active; mend it and `keyturn resume {progress.rotation_id}`"
+    verb = "rollback" if progress.stage is Stage.ROLL_BACK else "resume"
+    attention = f"{told}. Both keys stay active; mend it and `keyturn {verb} {progress.rotation_id}`"
     return Wait(until, why, attention if refusing or tired else None)
 
 
@@ -394,11 +439,17 @@ def _adopt(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
     old = None if progress.old_key is None else keys.get(progress.old_key)
     if old is None:
         return Finish(Stage.DONE, "there is no old key (any more)")
+    if old.status is AccessKeyStatus.INACTIVE and progress.terms.is_emergency:
+        return Finish(Stage.DONE, "the old key is dead, and deleted by whoever has killed it")
     if old.status is AccessKeyStatus.INACTIVE:
-        ours = progress.intent is not None and progress.intent.act == ActKind.DEACTIVATE
+        if _is_spreading(facts, progress.old_active_since):
+            return Wait(facts.now + 2_000, "the old key is active again, and the listing lags behind")
+        ours = _is_deactivated_by_us(progress)
+        begun = progress.intent is not None and progress.intent.act == ActKind.DEACTIVATE
         moved = replace(
             _to(progress, Stage.WATCH, facts),
-            deactivated_at=facts.now,
+            # Since the intent somebody may have failed, while nobody was listening.
+            deactivated_at=progress.intent.at if progress.intent is not None and begun else facts.now,
             is_deactivated_by_us=ours,
             intent=None,
         )
@@ -463,16 +514,23 @@ def _still_needed(progress: Progress, facts: Facts) -> Wait | None:
             "nobody has signed with the new key: have its consumers been restarted?" if overdue else None
         )
         return Wait(poll, "nobody has been seen signing with the new key yet", attention)
-    if facts.traits.exact_revocation:
-        if facts.sessions is None or facts.sessions is NOT_ASKED:
-            return Wait(poll, "which sessions of the old key still run is not known")
-        if facts.sessions:
-            until = max(session.expires_at for session in facts.sessions)
-            arns = ", ".join(sorted({session.arn for session in facts.sessions})[:3])
-            return Wait(
-                min(until + 1_000, poll), f"a session of the old key runs until {iso8601(until)}: {arns}"
-            )
-    return None
+    return _session_left(progress, facts)
+
+
+def _session_left(progress: Progress, facts: Facts) -> Wait | None:
+    """Where revocation is exact, the sessions of a key end with it."""
+    if not facts.traits.exact_revocation:
+        return None
+    poll = facts.now + progress.terms.poll
+    if facts.sessions is None or facts.sessions is NOT_ASKED:
+        return Wait(poll, f"which sessions of {progress.leaving} still run is not known")
+    if not facts.sessions:
+        return None
+    until = max(session.expires_at for session in facts.sessions)
+    arns = ", ".join(sorted({session.arn for session in facts.sessions})[:3])
+    return Wait(
+        min(until + 1_000, poll), f"a session of {progress.leaving} runs until {iso8601(until)}: {arns}"
+    )
 
 
 def _answer_since(progress: Progress) -> int:
@@ -495,14 +553,18 @@ def _is_adopted(progress: Progress, facts: Facts) -> bool:
 def _watch(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
     old = None if progress.old_key is None else keys.get(progress.old_key)
     if old is None:
-        return Finish(Stage.DONE, "the old key is gone")
+        return _without_new(progress, facts, keys) or Finish(Stage.DONE, "the old key is gone")
     if old.status is AccessKeyStatus.ACTIVE:
         ours = progress.intent is not None and progress.intent.act == ActKind.REACTIVATE
+        if not ours and _is_spreading(facts, progress.stage_since):
+            return Wait(facts.now + 2_000, "the old key is inactive, and the listing lags behind")
         back = replace(
             _to(progress, Stage.ADOPT, facts),
             delivered_at=facts.now,
             deactivated_at=None,
             reactivations=progress.reactivations + (1 if ours else 0),
+            is_deactivated_by_us=False,
+            old_active_since=facts.now,
             intent=None,
         )
         return Move(back, "the old key is active again" + ("" if ours else ": somebody else has done it"))
@@ -523,7 +585,9 @@ def _watch(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
         return Wait(
             facts.now + progress.terms.watch_every, "the old key is missed, and stays inactive", signal
         )
-    due = progress.deactivated_at + max(1, progress.terms.keep_inactive)
+    # A proved attempt, whoever it was, shows that the key is still out there: the waiting begins anew.
+    tries = [each.last_at for each in _attempts(progress, facts)]
+    due = max([progress.deactivated_at, *tries]) + max(1, progress.terms.keep_inactive)
     if progress.wish is Wish.PAUSE:
         return Wait(
             facts.now + progress.terms.watch_every, "it is paused; the old key is still watched", alert
@@ -531,6 +595,11 @@ def _watch(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]
     if facts.now < due:
         why = f"the old key is inactive, and is deleted after {iso8601(due)} if nobody misses it"
         return Wait(min(due, facts.now + progress.terms.watch_every), why, alert)
+    if _must_be_known(facts):
+        return Wait(facts.now + progress.terms.poll, "whether anybody misses the old key is not known")
+    if facts.canary is Health.UNKNOWN:
+        why = "the health check comes to no result"
+        return Wait(facts.now + progress.terms.poll, why, f"{why}: nothing is deleted until it does")
     if not progress.terms.may_delete:
         return _attention(
             progress,
@@ -558,11 +627,7 @@ def _signals(
         return f"the new key {progress.new_key} is not active any more", None
     if facts.canary is Health.BAD:
         return "the health check fails since the old key is inactive", None
-    attempts = [
-        each
-        for each in _known(facts.old_consumers)
-        if each.is_refused and each.last_at >= progress.deactivated_at
-    ]
+    attempts = _attempts(progress, facts)
     missed = [each for each in attempts if Seen(each.source, each.agent) in progress.seen]
     if missed:
         return f"{named(missed)} still signs with the old key", None
@@ -570,8 +635,23 @@ def _signals(
     return None, alert
 
 
+def listening_from(progress: Progress) -> int:
+    """From when on a refused attempt counts. Endpoints may tell times to the second, and clocks may differ a little;
+    but what was refused before a re-activation is not to be counted again.
+    """
+    assert progress.deactivated_at is not None
+    slack = _CLOSE if progress.reactivations == 0 else 0
+    return (progress.deactivated_at - slack) // 1_000 * 1_000
+
+
+def _attempts(progress: Progress, facts: Facts) -> Sequence[Consumer]:
+    """Who was refused since the old key is inactive."""
+    since = listening_from(progress)
+    return [each for each in _known(facts.old_consumers) if each.is_refused and each.last_at >= since]
+
+
 def _proved_again(progress: Progress, facts: Facts) -> Step | None:
-    """Prove before you destroy: every sink holds the new key, and it signs. None: so it is."""
+    """Prove before you destroy: every sink holds the key that stays, and it signs. None: so it is."""
     missing = _missing(facts, Question.SINKS, Question.PROOF, Question.SIGNER)
     if missing:
         return Ask(missing)
@@ -581,31 +661,40 @@ def _proved_again(progress: Progress, facts: Facts) -> Step | None:
             facts.now + progress.terms.poll,
             f"which key signs the control calls is not known: {facts.signer.why}",
         )
-    if facts.signer is not None and facts.signer == progress.old_key:
+    if facts.signer is not None and facts.signer == progress.leaving:
         return _attention(
             progress,
             facts,
             "the control calls are signed with the very key that is to go",
             "sign with another key",
         )
+    is_back = progress.stage is Stage.ROLL_BACK
     for sink in progress.sinks:
+        if is_back and sink.stage is SinkStage.PENDING:
+            continue  # never written by us: whatever it holds, it is not ours to judge
         held = facts.sinks[sink.name]
         if isinstance(held, str):
             return Wait(facts.now + progress.terms.poll, f"sink {sink.name} can't be read: {held}", held)
-        if sink.is_readable and held.access_key_id != progress.new_key:
+        if sink.is_readable and held.access_key_id != progress.staying:
             holds = held.access_key_id or "no key"
+            again = (
+                f"rollback {progress.rotation_id}"
+                if is_back
+                else f"resume {progress.rotation_id} --deliver-again"
+            )
             return _attention(
                 progress,
                 facts,
-                f"sink {sink.name} holds {holds} instead of {progress.new_key}: somebody else has written it",
-                f"keyturn resume {progress.rotation_id} --deliver-again",
+                f"sink {sink.name} holds {holds} instead of {progress.staying}: somebody else has written it",
+                f"keyturn {again}",
             )
     if facts.proof is Proof.REFUSED:
         return _attention(
-            progress, facts, "the new key, as the sinks hold it, is refused", "look at the sinks"
+            progress, facts, f"{progress.staying}, as the sinks hold it, is refused", "look at the sinks"
         )
     if facts.proof is Proof.UNKNOWN:
-        return Wait(facts.now + progress.terms.poll, "whether the new key signs is not known at the moment")
+        why = f"whether {progress.staying} signs is not known at the moment"
+        return Wait(facts.now + progress.terms.poll, why)
     return None
 
 
@@ -616,61 +705,155 @@ def _roll_back(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, User
     unsettled = _settle_create(progress, facts, keys)
     if unsettled is not None:
         return unsettled
-    end = Stage.ABORTED if progress.wish is Wish.ABORT else Stage.ROLLED_BACK
-    to_restore = [sink for sink in progress.sinks if sink.stage in _BUSY]
+    to_restore = [sink for sink in progress.sinks if _has_new(sink)]
+    was_out = bool(to_restore) or any(sink.stage is SinkStage.RESTORED for sink in progress.sinks)
+    old = None if progress.old_key is None else keys.get(progress.old_key)
+    if old is None and was_out:
+        return _no_way_back(progress, facts, keys)
+    if old is not None:
+        waking = _old_again(progress, facts, old, was_out=was_out)
+        if waking is not None:
+            return waking
+    for sink in to_restore:
+        if not sink.needs_someone and sink.next_at <= facts.now:
+            return Act(ActKind.RESTORE, sink.name)
     if to_restore:
-        old = None if progress.old_key is None else keys.get(progress.old_key)
-        if old is None:
+        return _wait_for_sinks(progress, facts, to_restore)
+    return _remove_new(progress, facts, keys, was_out=was_out)
+
+
+def _has_new(sink: SinkProgress) -> bool:
+    return sink.stage in _BUSY or (sink.stage is SinkStage.PENDING and sink.was_out)
+
+
+def _no_way_back(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey]) -> Step:
+    """Sinks have taken the new key, and there is no old one: only forward is a working key."""
+    new = None if progress.new_key is None else keys.get(progress.new_key)
+    if new is None:
+        return Finish(
+            Stage.ABORTED, "both keys are gone, and no sink holds a working one: begin a new rotation"
+        )
+    if new.status is AccessKeyStatus.INACTIVE:
+        ours = progress.new_deactivated_at is not None or (
+            progress.intent is not None and progress.intent.act == ActKind.DEACTIVATE_NEW
+        )
+        if not ours:
             return _attention(
                 progress,
                 facts,
-                "there is no old key to go back to",
-                "`keyturn resume` goes on to the new one",
+                f"the old key is gone, and somebody has deactivated {new.access_key_id}",
+                "activate it, and this goes on",
             )
-        if old.status is AccessKeyStatus.INACTIVE:
-            return Act(ActKind.REACTIVATE, old.access_key_id, "everything goes back to it")
-        for sink in to_restore:
-            if not sink.needs_someone and sink.next_at <= facts.now:
-                return Act(ActKind.RESTORE, sink.name)
-        return _wait_for_sinks(progress, facts, to_restore)
-    old = None if progress.old_key is None else keys.get(progress.old_key)
-    if old is not None and old.status is AccessKeyStatus.INACTIVE and progress.is_deactivated_by_us:
-        return Act(ActKind.REACTIVATE, old.access_key_id, "everything goes back to it")
+        if facts.is_under_incident is NOT_ASKED:
+            return _ask(Question.INCIDENT)
+        if facts.is_under_incident:
+            return _attention(
+                progress, facts, "the old key is gone, and a quarantine is on the user", "see the incident"
+            )
+        return Act(ActKind.REACTIVATE, new.access_key_id, "the old key is gone")
+    sinks = tuple(
+        replace(sink, stage=SinkStage.PENDING, was_out=True, next_at=0, needs_someone=False, attempts=0)
+        if sink.stage is SinkStage.RESTORED
+        else sink
+        for sink in progress.sinks
+    )
+    forward = replace(
+        _to(progress, Stage.DELIVER, facts), wish=Wish.RUN, sinks=sinks, intent=None, new_deactivated_at=None
+    )
+    return Move(forward, "there is no old key to go back to: it goes on to the new one")
+
+
+def _old_again(progress: Progress, facts: Facts, old: UserKey, *, was_out: bool) -> Step | None:
+    """The old key has to be active, and known to be everywhere, before anybody is sent back to it."""
+    if old.status is AccessKeyStatus.ACTIVE:
+        if progress.intent is not None and progress.intent.act == ActKind.REACTIVATE:
+            noted = replace(
+                progress,
+                intent=None,
+                deactivated_at=None,
+                is_deactivated_by_us=False,
+                old_active_since=facts.now,
+            )
+            return Move(noted, "the old key is active again")
+        since = progress.old_active_since
+        if was_out and since is not None and _is_spreading(facts, since):
+            return Wait(since + SETTLE, "the old key is active again, and on its way through the endpoint")
+        return None
+    if _is_spreading(facts, progress.old_active_since):
+        return Wait(facts.now + 2_000, "the old key is active again, and the listing lags behind")
+    ours = _is_deactivated_by_us(progress)
+    if not was_out and not ours:
+        return None
+    if not ours:
+        return _attention(
+            progress,
+            facts,
+            f"somebody else has deactivated the old key {old.access_key_id}",
+            "activate it if it may be used, and this goes on",
+        )
+    if facts.is_under_incident is NOT_ASKED:
+        return _ask(Question.INCIDENT)
+    if facts.is_under_incident:
+        return _attention(
+            progress,
+            facts,
+            "a quarantine is on the user: the old key is not activated again",
+            "close the incident, or activate it yourself",
+        )
+    return Act(ActKind.REACTIVATE, old.access_key_id, "everything goes back to it")
+
+
+def _is_spreading(facts: Facts, since: int | None) -> bool:
+    """A change of then may not be everywhere yet, and the listing may flap."""
+    return since is not None and not facts.traits.exact_revocation and facts.now < since + SETTLE
+
+
+def _is_deactivated_by_us(progress: Progress) -> bool:
+    is_begun = progress.intent is not None and progress.intent.act == ActKind.DEACTIVATE
+    return progress.is_deactivated_by_us or is_begun
+
+
+def _remove_new(
+    progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserKey], *, was_out: bool
+) -> Step:
     new = None if progress.new_key is None else keys.get(progress.new_key)
+    if new is None and progress.new_key is not None and _is_spreading(facts, progress.stage_since):
+        return Wait(
+            progress.stage_since + SETTLE, "whether the new key is gone, or not listed yet, is not known"
+        )
     if new is None:
+        end = Stage.ABORTED if progress.wish is Wish.ABORT else Stage.ROLLED_BACK
         return Finish(end, "everything is as it was")
-    was_out = any(sink.stage is SinkStage.RESTORED for sink in progress.sinks)
+    if not was_out:
+        if new.status is AccessKeyStatus.ACTIVE:
+            return Act(ActKind.DEACTIVATE_NEW, new.access_key_id)
+        return Act(ActKind.DELETE_NEW, new.access_key_id)
     if new.status is AccessKeyStatus.ACTIVE:
-        if was_out:
-            missing = _missing(facts, Question.NEW_USE, Question.SINKS)
-            if missing:
-                return Ask(missing)
-            quiet = _new_is_quiet(progress, facts)
-            if quiet is not None:
-                return quiet
-        return Act(ActKind.DEACTIVATE_NEW, new.access_key_id)
-    if was_out:
-        due = (progress.new_deactivated_at or facts.now) + max(1, progress.terms.keep_inactive)
-        if facts.now < due:
-            return Wait(due, f"the new key is inactive, and deleted after {iso8601(due)}")
-    return Act(ActKind.DELETE_NEW, new.access_key_id)
+        missing = _missing(facts, Question.NEW_USE, Question.SINKS, Question.SESSIONS)
+        if missing:
+            return Ask(missing)
+        return (
+            _new_is_quiet(progress, facts)
+            or _proved_again(progress, facts)
+            or Act(ActKind.DEACTIVATE_NEW, new.access_key_id)
+        )
+    if progress.new_deactivated_at is None:
+        return Move(replace(progress, new_deactivated_at=facts.now, intent=None), "the new key is inactive")
+    due = progress.new_deactivated_at + max(1, progress.terms.keep_inactive)
+    if facts.now < due:
+        return Wait(due, f"the new key is inactive, and deleted after {iso8601(due)}")
+    return _proved_again(progress, facts) or Act(ActKind.DELETE_NEW, new.access_key_id)
 
 
 def _new_is_quiet(progress: Progress, facts: Facts) -> Wait | None:
-    assert facts.sinks is not NOT_ASKED
     poll = facts.now + progress.terms.poll
-    for name, held in facts.sinks.items():
-        if isinstance(held, str) or held.access_key_id == progress.new_key:
-            return Wait(
-                poll, f"sink {name} is not seen to hold the old key", f"sink {name} holds the new key"
-            )
     if isinstance(facts.new_use, Unknown):
         return Wait(poll, f"when the new key was last used is not known: {facts.new_use.why}")
     last = facts.new_use.at if isinstance(facts.new_use, Used) else 0
     until = max(progress.stage_since, last) + progress.terms.quiet
     if facts.now < until:
         return Wait(min(until, poll), f"the new key must be quiet until {iso8601(until)}")
-    return None
+    return _session_left(progress, facts)
 
 
 # Rehearsal
@@ -685,14 +868,10 @@ def _rehearse(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserK
         return _begin_rehearsal(progress, facts, old)
     if old.status is AccessKeyStatus.ACTIVE:
         return Finish(Stage.DONE, "; ".join(progress.notes) or "nobody was seen missing it")
-    missing = _missing(facts, Question.CANARY, Question.OLD_CONSUMERS)
+    missing = _missing(facts, Question.CANARY, Question.OLD_CONSUMERS, Question.INCIDENT)
     if missing:
         return Ask(missing)
-    attempts = [
-        each
-        for each in _known(facts.old_consumers)
-        if each.is_refused and each.last_at >= progress.deactivated_at
-    ]
+    attempts = _attempts(progress, facts)
     notes = tuple(f"{named([each])} missed it" for each in attempts)
     if facts.canary is Health.BAD:
         notes += ("the health check failed",)
@@ -703,6 +882,10 @@ def _rehearse(progress: Progress, facts: Facts, keys: Mapping[AccessKeyId, UserK
     known = any(Seen(each.source, each.agent) in progress.seen for each in attempts)
     is_stopped = progress.wish is not Wish.RUN
     if known or is_stopped or facts.canary is Health.BAD or facts.now >= due:
+        if facts.is_under_incident:
+            return _attention(
+                progress, facts, "a quarantine is on the user: the key stays inactive", "see the incident"
+            )
         return Act(ActKind.REACTIVATE, old.access_key_id, "; ".join(notes) or "the rehearsal is over")
     why = f"the key is inactive, and active again at {iso8601(due)}"
     return Wait(min(due, facts.now + progress.terms.watch_every), why)

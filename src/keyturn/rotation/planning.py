@@ -27,7 +27,8 @@ from keyturn.rotation.endpoint import (
     Unknown,
     Used,
 )
-from keyturn.rotation.progress import Progress, SinkProgress, Terms
+from keyturn.rotation.plan import SETTLE
+from keyturn.rotation.progress import Progress, SinkProgress, Stage, Terms
 from keyturn.rotation.sinks.interface import Held, ReadBack, Sink, SinkError, SinkTraits
 from keyturn.rotation.slots import NeedsWord, choose
 from keyturn.rotation.usage import QuietPolicy, QuietWindow, Sample, UsageHistory, quiet_window, spell
@@ -288,6 +289,15 @@ def begun(entry: Entry, plan: Plan, rotation_id: str, now: int) -> Progress:
     )
 
 
+def adopted(started: Progress, new_key: AccessKeyId) -> Progress:
+    """A rotation whose record was lost on its way, taken up where the world shows it to be.
+
+    Sinks hold `new_key` already. It is proved and delivered anew, which changes nothing where it is, and its old key
+    is watched for the whole time again: nothing is taken from the record that is gone.
+    """
+    return replace(started, new_key=new_key, stage=Stage.PROVE)
+
+
 def out_of_date(entry: Entry, endpoint: Endpoint) -> str | None:
     """What has changed since the plan was made, as a sentence; None if nothing that matters."""
     now_there = tuple(sorted(key.access_key_id for key in endpoint.keys(entry.user_name)))
@@ -310,7 +320,11 @@ def lines(entry: Entry, plan: Plan) -> Sequence[tuple[str, str, str, str]]:
         steps.append(("-", f"delete   {entry.free_slot}", f"{entry.free_slot_why}; frees the second slot"))
     steps.append(("+", "create   a new key", "intent first, so that a crash leaves no orphan"))
     where = ", ".join(terms.regions) or plan.region
-    proof = "once" if plan.is_exact else f"{terms.proofs} times in at least {spell(terms.proof_span)}"
+    proof = (
+        "once"
+        if plan.is_exact
+        else f"{terms.proofs} times in at least {spell(max(terms.proof_span, SETTLE))}"
+    )
     steps.append(("✓", "prove    that it signs", f"{proof} ({where})"))
     for sink in entry.sinks:
         how = "atomic" if sink.is_atomic else "two fields, not atomic"

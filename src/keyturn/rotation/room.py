@@ -207,7 +207,7 @@ class Room:
         changed = out_of_date(entry, endpoint)
         if changed is not None:
             raise KeyturnError(f"the plan is out of date: {changed}", "make it again with `keyturn plan`")
-        rotation_id = self._unused_id()
+        rotation_id = self.unused_id()
         progress = begun(replace(entry, terms=terms(entry.terms)), plan, rotation_id, endpoint.now_ms())
         with (
             self.state.user_lock(progress.account_id, progress.user_name),
@@ -230,7 +230,7 @@ class Room:
         terms = replace(
             self.configuration.user(user_name).terms, keep_inactive=length, watch_every=min(5_000, length)
         )
-        rotation_id, now = self._unused_id(), endpoint.now_ms()
+        rotation_id, now = self.unused_id(), endpoint.now_ms()
         progress = Progress(
             rotation_id=rotation_id,
             account_id=identity.account_id,
@@ -266,7 +266,7 @@ class Room:
         reach = reach_of(rotation.endpoint, rotation.profile, rotation.region)
         return self.engine(reach).advance(rotation.progress.rotation_id, told=told)
 
-    def _unused_id(self) -> str:
+    def unused_id(self) -> str:
         while True:
             rotation_id = new_id(self.state.random_bytes)
             with self.state.database.reading() as ledger:

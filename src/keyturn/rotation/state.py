@@ -18,7 +18,7 @@ from typing import Final
 
 from keyturn.model.access_keys import AccessKeyId, AccessKeyPair, AccountId
 from keyturn.model.clock import Clock
-from keyturn.model.errors import KeyturnError
+from keyturn.model.errors import InUseError, KeyturnError
 from keyturn.rotation.storage import journal
 from keyturn.rotation.storage.reading import DATABASE, MIGRATIONS, ROOM
 from keyturn.store.exclusive_lock import ExclusiveLock
@@ -36,7 +36,7 @@ from keyturn.store.sqlite import open_read_only
 KEY_FILE: Final = "rotations.key"
 
 
-class LockedByAnotherError(KeyturnError):
+class LockedByAnotherError(InUseError):
     """Another process is at this user's rotation now: nothing was done."""
 
 

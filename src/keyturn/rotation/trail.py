@@ -51,6 +51,8 @@ class Events:
 class IssuedSession:
     access_key_id: str
     session: LiveSession
+    issued_at: int
+    """To the second, as the events tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def sessions_in(events: Iterable[Event]) -> list[IssuedSession]:
             or _mapping(event.get("userIdentity")).get("arn")
         )
         session = LiveSession(_word(who), began + LONGEST_SESSION_MS if expires_at is None else expires_at)
-        found.append(IssuedSession(access_key_id, session))
+        found.append(IssuedSession(access_key_id, session, began))
     return found
 
 

@@ -83,6 +83,17 @@ class UsageHistory:
         )
 
 
+def uses_by_day(history: UsageHistory, last_use: LastUse, now: int, *, days: int = 90) -> dict[int, int]:
+    """How many uses are known of each of the last days (days since 1970, UTC), oldest first: at least so many."""
+    today = now // DAY
+    counts = dict.fromkeys(range(today - days + 1, today + 1), 0)
+    last = {last_use.at} if isinstance(last_use, Used) else set()
+    for use in {*history.uses, *last}:
+        if use // DAY in counts:
+            counts[use // DAY] += 1
+    return counts
+
+
 @dataclass(frozen=True, slots=True)
 class QuietPolicy:
     """What an operator has set, with the defaults."""

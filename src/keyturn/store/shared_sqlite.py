@@ -10,12 +10,15 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import apsw
 
 from keyturn.store.interface import Row, Value
 from keyturn.store.sqlite_connection import open_writer, translate
+
+_CACHE_KIB: Final = 512
+"""Such files are small, and read by their keys."""
 
 
 class Ledger:
@@ -47,6 +50,7 @@ class SharedSqlite:
 
     def __init__(self, path: Path) -> None:
         self._connection = open_writer(path)
+        self._connection.pragma("cache_size", -_CACHE_KIB)
         self._turn = threading.Lock()
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ import pytest
 
 from keyturn.model.errors import KeyturnError
 from keyturn.model.secrets import Secret
+from keyturn.rotation.sinks.bounded_call import call, checked_door
 from keyturn.rotation.sinks.interface import SinkRefusedError, SinkUnavailableError, Surroundings
 from keyturn.rotation.sinks.pairs import read_json
 from keyturn.rotation.sinks.rest import LARGEST, Rest, token_from
@@ -150,6 +151,8 @@ def test_retry_after_is_read_in_seconds_and_bounded(echo: Echo, value: str, seco
 def test_an_answer_that_is_not_whole_is_no_answer(said: bytes) -> None:
     with raw_server([said]) as url, pytest.raises(SinkUnavailableError):
         rest_at(url).ask("GET", "/x")
+    with raw_server([said]) as url, pytest.raises(SinkUnavailableError):
+        call(checked_door(url, sink="hook", field="url"), "GET", headers={}, body=None, seconds=5)
 
 
 def test_an_answer_without_end_is_given_up_at_its_bound() -> None:

@@ -1,6 +1,7 @@
-"""One HTTP call for a sink: https, or http to this machine; never redirected, bounded in time and size.
+"""HTTP calls of sinks: https, or http to this machine; never redirected, bounded in time and size, whole or nothing.
 
-Whoever answers is named in the settings. What statuses and bodies mean is left to others.
+Whoever answers is named in the settings. `call` is one call; `rest` builds services of the same parts. What statuses
+and bodies mean is left to others.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
-
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
 
 from keyturn.model.errors import KeyturnError
 from keyturn.model.secrets import Secret
 from keyturn.rotation.sinks.interface import SinkRefusedError, SinkUnavailableError
 
+if TYPE_CHECKING:  # urllib3 is loaded by those who call out, not by those who list settings
+    from urllib3.connection import HTTPConnection
+    from urllib3.response import HTTPResponse
+
 LARGEST_ANSWER: Final = 64 * 1024
 _LONGEST_PAUSE: Final = 3600.0
+_PART: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,40 +85,57 @@ def call(
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection = _connection(door, seconds)
     try:
-        with _shut_after(connection, seconds):
+        with outcome(door.where), shut_after(connection, seconds, door.where):
             connection.request(
                 method,
                 target,
                 body=None if body is None else body.reveal(),
                 headers={"User-Agent": "keyturn-rotation", **headers},
                 preload_content=False,
+                decode_content=False,
             )
             response = connection.getresponse()
-            content = response.read(LARGEST_ANSWER + 1, decode_content=False)
-    except ssl.SSLCertVerificationError as error:
-        raise SinkRefusedError(f"{door.where} does not prove its name: {error.verify_message}") from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise SinkUnavailableError(f"{door.where} gave no answer ({type(error).__name__})") from error
+            with contextlib.closing(response):
+                content = whole_body(response, LARGEST_ANSWER, door.where)
     finally:
         connection.close()
-    if len(content) > LARGEST_ANSWER:
-        raise SinkRefusedError(f"{door.where} answers with more than {LARGEST_ANSWER} bytes")
     return Answer(response.status, Secret(content), _pause(response.headers.get("Retry-After")))
 
 
-def _connection(door: Door, seconds: float) -> HTTPConnection:
-    host, port = door.parts.hostname or "", door.parts.port
-    if door.parts.scheme == "http":
-        return HTTPConnection(host, port, timeout=seconds)
-    try:
-        context = ssl.create_default_context(cafile=None if door.ca_file is None else str(door.ca_file))
-    except OSError as error:
-        raise SinkRefusedError(f"the certificates in {door.ca_file} can't be read") from error
-    return HTTPSConnection(host, port, timeout=seconds, ssl_context=context)
+def whole_body(response: HTTPResponse, largest: int, who: str) -> bytes:
+    """The body to its end: only a read past the last byte tells a whole answer from one that was cut.
+
+    SinkUnavailableError if nothing says where it ends, SinkRefusedError if it is larger.
+    """
+    framed = {"content-length", "transfer-encoding"} & {name.lower() for name in response.headers}
+    if response.status != 204 and not framed:
+        # What ends with the connection can't be told from what was cut, in its headers even.
+        raise SinkUnavailableError(f"the answer of {who} has no end")
+    parts: list[bytes] = []
+    size = 0
+    while part := response.read1(_PART):
+        parts.append(part)
+        size += len(part)
+        if size > largest:
+            raise SinkRefusedError(f"{who} answers with more than {largest} bytes")
+    return b"".join(parts)
 
 
 @contextlib.contextmanager
-def _shut_after(connection: HTTPConnection, seconds: float) -> Iterator[None]:
+def outcome(who: str) -> Iterator[None]:
+    """What goes wrong on the wire, in a sink's words. The cause is not chained: it can carry what had arrived."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise SinkRefusedError(f"{who} does not prove its name: {error.verify_message}") from None
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
+        raise SinkUnavailableError(f"{who} gave no answer ({type(error).__name__})") from None
+
+
+@contextlib.contextmanager
+def shut_after(connection: HTTPConnection, seconds: float, who: str) -> Iterator[None]:
     """Time-outs of a socket start anew with each byte: a server that drips would hold us for ever."""
     is_over = threading.Event()
 
@@ -130,12 +151,27 @@ def _shut_after(connection: HTTPConnection, seconds: float) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except Exception:
+        if not is_over.is_set():
+            raise
     finally:
         timer.cancel()
         timer.join()
-        # A reader takes the end of a connection for the end of the headers, and half an answer for a whole one.
-        if is_over.is_set():
-            raise TimeoutError("the time is over")
+    if is_over.is_set():  # whatever was made of what had arrived: http.client takes headers that end with the
+        raise SinkUnavailableError(f"{who} takes too long to answer")  # connection for whole ones
+
+
+def _connection(door: Door, seconds: float) -> HTTPConnection:
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    host, port = door.parts.hostname or "", door.parts.port
+    if door.parts.scheme == "http":
+        return HTTPConnection(host, port, timeout=seconds)
+    try:
+        context = ssl.create_default_context(cafile=None if door.ca_file is None else str(door.ca_file))
+    except OSError as error:
+        raise SinkRefusedError(f"the certificates in {door.ca_file} can't be read") from error
+    return HTTPSConnection(host, port, timeout=seconds, ssl_context=context)
 
 
 def _is_this_machine(host: str) -> bool:

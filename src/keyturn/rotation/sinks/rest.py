@@ -9,18 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from keyturn.model.errors import KeyturnError
 from keyturn.model.secrets import Secret
+from keyturn.rotation.sinks.bounded_call import checked_door, outcome, shut_after, whole_body
 from keyturn.rotation.sinks.interface import SinkError, SinkRefusedError, SinkUnavailableError, Surroundings
 from keyturn.rotation.sinks.pairs import read_json
 
@@ -69,8 +67,6 @@ class Rest:
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
         seconds: float = _SECONDS,
     ) -> None:
-        from keyturn.rotation.sinks.bounded_call import checked_door
-
         parts = checked_door(base_url, sink=sink, field=field).parts
         if parts.query or parts.fragment:
             raise KeyturnError(f"sink {sink}: {field} must end with its path")
@@ -132,10 +128,11 @@ class Line:
 
         SinkUnavailableError: no whole answer, 408, 425, 429 or 5xx. SinkRefusedError: any other status.
         """
-        with _outcome(self._rest.service), self._shut_after(self._rest.seconds):
+        service = self._rest.service
+        with outcome(service), shut_after(self._connection, self._rest.seconds, service):
             response = self._send(method, path, query, body, content_type, self._rest.seconds)
             with contextlib.closing(response):
-                found = b"".join(self._parts(response))
+                found = whole_body(response, LARGEST, service)
             answer = Answer(
                 response.status,
                 {name.lower(): value for name, value in response.headers.items()},
@@ -153,8 +150,8 @@ class Line:
         rest = b""
         with (
             contextlib.suppress(SinkUnavailableError),
-            _outcome(self._rest.service),
-            self._shut_after(seconds),
+            outcome(self._rest.service),
+            shut_after(self._connection, seconds, self._rest.service),
         ):
             response = self._send("GET", path, query, None, "", seconds)
             with contextlib.closing(response):
@@ -163,19 +160,6 @@ class Line:
                 while response.status == 200 and len(rest) <= LARGEST and (part := response.read1(65_536)):
                     *whole, rest = (rest + part).split(b"\n")
                     yield from map(Secret, whole)
-
-    def _parts(self, response: HTTPResponse) -> Iterator[bytes]:
-        """The body to its end: only a read past the last byte tells a whole answer from one that was cut."""
-        framed = {"content-length", "transfer-encoding"} & {name.lower() for name in response.headers}
-        if response.status != 204 and not framed:
-            # What ends with the connection can't be told from what was cut, in its headers even.
-            raise SinkUnavailableError(f"the answer of {self._rest.service} has no end")
-        size = 0
-        while part := response.read1(65_536):
-            size += len(part)
-            if size > LARGEST:
-                raise SinkRefusedError(f"{self._rest.service} answers with more than {LARGEST} bytes")
-            yield part
 
     def _send(
         self,
@@ -206,42 +190,6 @@ class Line:
             decode_content=False,
         )
         return self._connection.getresponse()
-
-    @contextlib.contextmanager
-    def _shut_after(self, seconds: float) -> Iterator[None]:
-        """Time-outs of a socket start anew with each byte: a server that drips would hold us for ever."""
-        is_over = threading.Event()
-
-        def shut() -> None:
-            is_over.set()
-            held = self._connection.sock
-            if held is not None:
-                with contextlib.suppress(OSError):
-                    held.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(seconds, shut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
-        if is_over.is_set():  # http.client takes headers that end with the connection for whole ones
-            raise SinkUnavailableError(f"{self._rest.service} takes too long to answer")
-
-
-@contextlib.contextmanager
-def _outcome(service: str) -> Iterator[None]:
-    """What goes wrong on the wire, in a sink's words. The cause is not chained: it can carry what had arrived."""
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ssl.SSLCertVerificationError as error:
-        raise SinkRefusedError(f"{service} does not prove its name: {error.verify_message}") from None
-    except (HTTPError, HTTPException, OSError, ValueError) as error:
-        raise SinkUnavailableError(f"{service} gave no answer ({type(error).__name__})") from None
 
 
 def refusal(service: str, method: str, answer: Answer) -> SinkError:

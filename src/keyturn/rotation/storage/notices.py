@@ -9,7 +9,6 @@ from typing import Final, cast
 from keyturn.model.access_keys import AccessKeyId, AccountId
 from keyturn.store.shared_sqlite import Ledger
 
-
 NOTICE: Final = "unused"
 DEACTIVATING: Final = "deactivating"
 DEACTIVATED: Final = "deactivated"
