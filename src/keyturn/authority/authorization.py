@@ -202,7 +202,7 @@ def principal_named(caller: Caller) -> named.Principal:
     if isinstance(principal, AssumedRole):
         return named.role_session(principal.arn, principal.role.arn, principal.role.role_id)
     if isinstance(principal, FederatedUser):
-        return named.federated_user(principal.arn, principal.user.arn)
+        return named.federated_user(principal.arn, principal.user.arn, principal.user.user_id)
     if isinstance(principal, WebIdentityUser):
         return named.federated(principal.provider_arn)
     return named.user(principal.arn, principal.user_id)

@@ -84,7 +84,7 @@ def _group(call: Call, group: Group) -> Result:
 
 def _role(call: Call, row: RoleRow) -> Result:
     role_id = row.role.role_id
-    shown = described_role(row)
+    shown = described_role(call, row)
     profiles = profile_rows.profiles_of_role_after(
         call.reader, call.account_id, role_id, "", _PROFILES_PER_ROLE
     )

@@ -67,7 +67,7 @@ def _described(call: Call, profile: InstanceProfile) -> Result:
         "InstanceProfileId": profile.profile_id,
         "Arn": profile.arn,
         "CreateDate": profile.created_at,
-        "Roles": [described_role(role)] if role else [],
+        "Roles": [described_role(call, role)] if role else [],
     }
 
 

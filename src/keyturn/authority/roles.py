@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from keyturn.authority.boundaries import check_boundary, described_boundary
 from keyturn.authority.identifiers import ROLE_PREFIX, mint_unique_id
+from keyturn.authority.named_principals import by_arns, by_unique_ids
 from keyturn.authority.oidc_trust import fault_of_shared_provider
 from keyturn.authority.operations import (
     Call,
@@ -91,16 +92,21 @@ def check_trust_policy(document: str) -> None:
         raise malformed_policy_document(fault)
 
 
-def _check_new_trust_policy(document: str) -> None:
+def _new_trust_policy(call: Call, document: str) -> str:
+    """The document as it is kept, if it may be written. Its size counts as it was written."""
     check_trust_policy(document)
     if size_without_whitespace(document) > TRUST_POLICY_SIZE:
         raise limit_exceeded(f"Cannot exceed quota for ACLSizePerRole: {TRUST_POLICY_SIZE}")
+    try:
+        return by_unique_ids(call.reader, call.account_id, document)
+    except MalformedPolicyDocumentError as malformed:
+        raise malformed_policy_document(malformed.message) from malformed
 
 
 # What IAM shows of a role differs from answer to answer.
 
 
-def described(row: RoleRow) -> Result:
+def described(call: Call, row: RoleRow) -> Result:
     """The members that every answer has. The trust policy is percent-encoded by RFC 3986; clients decode."""
     role = row.role
     return {
@@ -109,7 +115,7 @@ def described(row: RoleRow) -> Result:
         "RoleId": role.role_id,
         "Arn": role.arn,
         "CreateDate": role.created_at,
-        "AssumeRolePolicyDocument": quote(row.trust_policy, safe=""),
+        "AssumeRolePolicyDocument": quote(by_arns(call.reader, call.account_id, row.trust_policy), safe=""),
     }
 
 
@@ -122,8 +128,8 @@ def _tags(call: Call, row: RoleRow) -> Result:
     return {"Tags": tag_list(tags)} if tags else {}
 
 
-def _listed(row: RoleRow) -> Result:
-    return described(row) | _description(row) | {"MaxSessionDuration": row.max_session_seconds}
+def _listed(call: Call, row: RoleRow) -> Result:
+    return described(call, row) | _description(row) | {"MaxSessionDuration": row.max_session_seconds}
 
 
 @operation("iam", "CreateRole", _the_new_role, writes=True)
@@ -141,7 +147,7 @@ def create_role(
     """The answer shows neither the description nor the longest session, as AWS's does not."""
     check_path(path)
     pairs = check_new_tags(tags)
-    _check_new_trust_policy(assume_role_policy_document)
+    trust_policy = _new_trust_policy(call, assume_role_policy_document)
     if permissions_boundary is not None:
         check_boundary(call, permissions_boundary)
     if rows.role_by_name(call.reader, call.account_id, role_name):
@@ -151,14 +157,14 @@ def create_role(
     role_id = RoleId(mint_unique_id(ROLE_PREFIX, call.services.random_bytes))
     row = RoleRow(
         Role(call.account_id, role_id, role_name, path, call.now),
-        assume_role_policy_document,
+        trust_policy,
         description,
         max_session_duration,
         permissions_boundary,
     )
     rows.insert_role(call.tx, row)
     rows.put_role_tags(call.tx, call.account_id, role_id, pairs)
-    return {"Role": described(row) | described_boundary(row.boundary_arn) | _tags(call, row)}
+    return {"Role": described(call, row) | described_boundary(row.boundary_arn) | _tags(call, row)}
 
 
 @operation("iam", "GetRole", the_role)
@@ -166,7 +172,10 @@ def get_role(call: Call, *, role_name: str) -> Result:
     """`RoleLastUsed` is there and empty: the use of a session is booked on the key that obtained it."""
     row = find_role(call, role_name)
     return {
-        "Role": _listed(row) | {"RoleLastUsed": {}} | described_boundary(row.boundary_arn) | _tags(call, row)
+        "Role": _listed(call, row)
+        | {"RoleLastUsed": {}}
+        | described_boundary(row.boundary_arn)
+        | _tags(call, row)
     }
 
 
@@ -181,7 +190,7 @@ def list_roles(
         lambda after, limit: rows.roles_after(call.reader, call.account_id, after, path_prefix, limit),
         lambda row: fold(row.role.name),
     )
-    return {"Roles": [_listed(row) for row in roles], **end}
+    return {"Roles": [_listed(call, row) for row in roles], **end}
 
 
 @operation("iam", "UpdateRole", the_role, writes=True)
@@ -207,14 +216,13 @@ def update_role(
 def update_role_description(call: WriteCall, *, role_name: str, description: str) -> Result:
     row = replace(find_role(call, role_name), description=description)
     rows.update_role(call.tx, row)
-    return {"Role": described(row) | _description(row)}
+    return {"Role": described(call, row) | _description(row)}
 
 
 @operation("iam", "UpdateAssumeRolePolicy", the_role, writes=True)
 def update_assume_role_policy(call: WriteCall, *, role_name: str, policy_document: str) -> Result:
     row = find_role(call, role_name)
-    _check_new_trust_policy(policy_document)
-    rows.update_role(call.tx, replace(row, trust_policy=policy_document))
+    rows.update_role(call.tx, replace(row, trust_policy=_new_trust_policy(call, policy_document)))
     return {}
 
 
