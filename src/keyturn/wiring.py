@@ -45,6 +45,7 @@ from keyturn.authority.audit import AuditTrail, Verdict, verify_trail
 from keyturn.authority.authentication import Authentication
 from keyturn.authority.authority import Authority
 from keyturn.authority.authorization import Authorization
+from keyturn.authority.entity_uses import EntityUses
 from keyturn.authority.guardrails import (
     FREEING_TAG,
     MfaRequired,
@@ -285,6 +286,7 @@ def _assembled(
         sealer=sealer,
         random_bytes=random_bytes,
         usage=UsageRecorder(usage_store),
+        entity_uses=EntityUses(usage_store),
         repeats=_repeats(store, usage_store, clock.now_ms()),
         authorization=Authorization(),
         forget_key=authentication.forget_key,
@@ -412,6 +414,7 @@ async def keep_house(opened: Opened) -> None:
     """Write the usage records and the mark. What can't be written now is kept for the next time."""
     try:
         await opened.authority.services.usage.flush()
+        await opened.authority.services.entity_uses.flush()
     except StoreUnavailableError as unavailable:
         _complain(opened, "usage records wait in memory", unavailable)
     else:

@@ -50,6 +50,9 @@ class Authority:
     def note_use(self, caller: Caller, facts: RequestFacts, now: int, action: str) -> None:
         """The signature has matched: a use, whatever comes of the call."""
         self.services.repeats.note_used(caller.access_key_id)
+        self.services.entity_uses.record(
+            caller.principal, at=now, service=facts.service, region=facts.region, action=action
+        )
         if caller.booked_on is not None:
             self.services.usage.record_use(
                 caller.booked_on,

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from keyturn.authority.boundaries import described_boundary
 from keyturn.authority.operations import Call, Result, anything, operation, page
 from keyturn.authority.roles import described as described_role
+from keyturn.authority.roles import last_used
 from keyturn.authority.storage import groups as group_rows
 from keyturn.authority.storage import instance_profiles as profile_rows
 from keyturn.authority.storage import policies as policy_rows
@@ -105,7 +106,7 @@ def _role(call: Call, row: RoleRow) -> Result:
         "AttachedManagedPolicies": _attached(call, role_id),
         **described_boundary(row.boundary_arn),
         "Tags": tag_list(role_rows.tags_of_role(call.reader, role_id)),
-        "RoleLastUsed": {},
+        "RoleLastUsed": last_used(call, row),
     }
 
 

@@ -119,6 +119,12 @@ def described(call: Call, row: RoleRow) -> Result:
     }
 
 
+def last_used(call: Call, row: RoleRow) -> Result:
+    """`RoleLastUsed`: when a session of the role last called, and from which region it said it did."""
+    use = call.services.entity_uses.last_of(row.role.role_id)
+    return {} if use is None else {"LastUsedDate": use.at, "Region": use.region}
+
+
 def _description(row: RoleRow) -> Result:
     return {"Description": row.description} if row.description else {}
 
@@ -169,11 +175,10 @@ def create_role(
 
 @operation("iam", "GetRole", the_role)
 def get_role(call: Call, *, role_name: str) -> Result:
-    """`RoleLastUsed` is there and empty: the use of a session is booked on the key that obtained it."""
     row = find_role(call, role_name)
     return {
         "Role": _listed(call, row)
-        | {"RoleLastUsed": {}}
+        | {"RoleLastUsed": last_used(call, row)}
         | described_boundary(row.boundary_arn)
         | _tags(call, row)
     }
