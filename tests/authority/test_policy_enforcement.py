@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
 
 from authority.role_calls import TRUST_TEXT, account_of, refusal
 from authority.sts_calls import Holder, Statement, allow, deny, document, new_holder, new_trusting_role, trust
+from keyturn.authority.operations import OPERATIONS
 from living_authority import LivingAuthority
 
 ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -287,6 +290,24 @@ def test_a_role_is_handed_to_machines_only_by_who_may_pass_it(shared_authority: 
         f"User: {ana.arn} is not authorized to perform: iam:PassRole on resource: {mighty} because no"
         " identity-based policy allows the iam:PassRole action"
     )
+
+
+def test_every_operation_that_aws_asks_pass_role_for_asks_for_it() -> None:
+    """As AWS documents its operations."""
+    asking = {
+        (service, name)
+        for service in ("iam", "sts", "secretsmanager", "cloudtrail")
+        for name, model in operation_models(service).items()
+        if "PassRole" in model.documentation
+    }
+    offered = {key for key in asking if key in OPERATIONS}
+    assert offered == {key for key, operation in OPERATIONS.items() if operation.passes is not None}
+    assert offered == {("iam", "AddRoleToInstanceProfile")}
+
+
+def operation_models(service: str) -> dict[str, OperationModel]:
+    model = ServiceModel(Loader().load_service_model(service, "service-2"), service_name=service)
+    return {name: model.operation_model(name) for name in model.operation_names}
 
 
 def test_a_change_of_policy_is_at_work_with_the_next_call(shared_authority: LivingAuthority) -> None:

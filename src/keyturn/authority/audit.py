@@ -31,6 +31,9 @@ from keyturn.wire.faults import Fault
 
 EVENT_VERSION: Final = "1.11"
 _to_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
+_ONE_TIME_CODES: Final = frozenset({"authentication_code1", "authentication_code2", "token_code"})
+"""A code that was refused may be one that still works: a wrong name beside it, a clock ahead."""
 _BATCH: Final = 1000
 _MOST_FAULTS: Final = 20
 
@@ -58,7 +61,7 @@ class AuditTrail:
             "sourceIPAddress": call.facts.source_address,
             "userAgent": call.facts.user_agent,
             "requestParameters": {
-                _camel(name): _told(value) for name, value in parameters.items() if value is not None
+                _camel(name): _told(name, value) for name, value in parameters.items() if value is not None
             },
             "responseElements": None if isinstance(outcome, Fault) else _response(outcome),
             "requestID": call.facts.request_id,
@@ -202,8 +205,8 @@ class Link:
         return record._replace(chain=self.of(record, previous))
 
 
-def _told(value: Any) -> Any:
-    return "HIDDEN_DUE_TO_SECURITY_REASONS" if isinstance(value, Secret) else value
+def _told(name: str, value: Any) -> Any:
+    return _HIDDEN if isinstance(value, Secret) or name in _ONE_TIME_CODES else value
 
 
 def _response(result: Result) -> Result | None:

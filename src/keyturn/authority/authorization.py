@@ -6,6 +6,7 @@ to a user or role only until the next change of a policy, attachment, membership
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from keyturn.authority.sessions import Session, SessionKind
 from keyturn.authority.storage import login_profiles as login_rows
 from keyturn.authority.storage import policies as rows
 from keyturn.authority.storage import roles as role_rows
+from keyturn.authority.storage.password_policy import password_policy as password_policy_row
 from keyturn.authority.storage.roles import RoleRow
 from keyturn.authority.storage.users import Tag, tags_of_user
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
@@ -45,6 +47,32 @@ _ALWAYS_FOR_SESSIONS: Final = frozenset({"sts:GetCallerIdentity"})
 @lru_cache(maxsize=4096)
 def compiled(text: str, kind: DocumentKind = DocumentKind.IDENTITY) -> Document:
     return compile_document(text, kind)
+
+
+_OWN_PASSWORD: Final = AttachedPolicy(
+    "account password policy",
+    compile_document(
+        json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "AllowOwnPassword",
+                        "Effect": "Allow",
+                        "Action": "iam:ChangePassword",
+                        "Resource": [
+                            "arn:aws:iam::*:user/${aws:username}",
+                            "arn:aws:iam::*:user/*/${aws:username}",
+                        ],
+                    },
+                    {"Effect": "Allow", "Action": "iam:GetAccountPasswordPolicy", "Resource": "*"},
+                ],
+            }
+        )
+    ),
+)
+"""What AllowUsersToChangePassword permits every user, with nothing attached to them (IAM user guide, "Permitting
+IAM users to change their own passwords"). Boundaries and denials count all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +282,12 @@ def _held_by(reader: Reader, owner: User | RoleOwner) -> Held:
         has_login_profile=login_rows.login_profile(reader, owner.user_id) is not None,
         tags=tags,
     )
+    identity = policies_of(reader, owner.user_id)
+    password_policy = password_policy_row(reader, owner.account_id)
+    if password_policy is not None and password_policy.users_may_change:
+        identity = (*identity, _OWN_PASSWORD)
     return Held(
-        policies_of(reader, owner.user_id),
+        identity,
         boundary_named(reader, role_rows.boundary_of_user(reader, owner.user_id)),
         tags,
         (guardrails.FREEING_GUARDRAIL, *((guardrails.MFA_GUARDRAIL,) if is_guarded else ())),
