@@ -26,6 +26,7 @@ from keyturn.model.access_keys import AccountId
 from keyturn.model.clock import iso8601
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 from keyturn.model.secrets import Secret
+from keyturn.settings import VERIFY_SERVICE
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault
 
@@ -55,7 +56,7 @@ class AuditTrail:
             "eventVersion": EVENT_VERSION,
             "userIdentity": user_identity(caller),
             "eventTime": iso8601(call.now),
-            "eventSource": f"{operation.service}.amazonaws.com",
+            "eventSource": _source_of(operation),
             "eventName": operation.name,
             "awsRegion": call.facts.region,
             "sourceIPAddress": call.facts.source_address,
@@ -89,7 +90,7 @@ class AuditTrail:
             "eventVersion": EVENT_VERSION,
             "userIdentity": {"type": "AWSService", "invokedBy": "keyturn"},
             "eventTime": iso8601(now),
-            "eventSource": "keyturn",
+            "eventSource": VERIFY_SERVICE,
             "eventName": name,
             "requestParameters": details or None,
             "responseElements": None,
@@ -203,6 +204,12 @@ class Link:
 
     def linked(self, record: ChainedRecord, previous: bytes) -> ChainedRecord:
         return record._replace(chain=self.of(record, previous))
+
+
+def _source_of(operation: Operation) -> str:
+    """The authority's own operations are no service of AWS's."""
+    own = operation.service == VERIFY_SERVICE
+    return VERIFY_SERVICE if own else f"{operation.service}.amazonaws.com"
 
 
 def _told(name: str, value: Any) -> Any:

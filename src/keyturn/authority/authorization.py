@@ -37,6 +37,7 @@ from keyturn.policy.evaluation import (
     denial_message,
 )
 from keyturn.policy.managed import MANAGED_POLICIES
+from keyturn.settings import VERIFY_SERVICE
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault, access_denied
 
@@ -185,7 +186,7 @@ class Authorization:
         A Deny on the ARN that AWS's own denials name counts all the same.
         """
         arn = target.arn
-        if resource_types(operation.service, operation.name):
+        if operation.service == VERIFY_SERVICE or resource_types(operation.service, operation.name):
             return self._asked(call, operation.action, arn, context, held, resource_policy_of(target))
         decision = self._asked(call, operation.action, "*", context, held, None)
         if decision.allowed and arn != "*":

@@ -15,6 +15,7 @@ USAGE: Final = 2
 FOUND: Final = 3
 """A check was made and found something: `audit verify` of a trail that is not whole."""
 INTERRUPTED: Final = 130
+_LONGEST_LINE: Final = 1024
 
 
 def result(text: str) -> None:
@@ -25,6 +26,14 @@ def result(text: str) -> None:
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def ask(question: str) -> str:
+    """One line from stdin; the question is put to a person only."""
+    if sys.stdin.isatty():
+        sys.stderr.write(question)
+        sys.stderr.flush()
+    return sys.stdin.readline(_LONGEST_LINE).strip()
 
 
 def fail(message: str, hint: str | None = None) -> None:
