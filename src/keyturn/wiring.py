@@ -251,7 +251,7 @@ async def opened_authority(
             try:
                 yield opened
             finally:
-                await keep_house(opened)
+                await keep_house(opened, is_last=True)
         finally:
             await usage_store.close()
 
@@ -414,7 +414,7 @@ async def _housekeeping(opened: Opened) -> None:
             await keep_house(opened)
 
 
-async def keep_house(opened: Opened) -> None:
+async def keep_house(opened: Opened, *, is_last: bool = False) -> None:
     """Write the usage records and the mark. What can't be written now is kept for the next time."""
     try:
         await opened.authority.services.usage.flush()
@@ -423,6 +423,12 @@ async def keep_house(opened: Opened) -> None:
         _complain(opened, "usage records wait in memory", unavailable)
     else:
         opened.complaints.pop("usage records wait in memory", None)
+    try:
+        await opened.authority.tell_of_refused_identities(is_last=is_last)
+    except StoreUnavailableError as unavailable:
+        _complain(opened, "the count of refused web identities waits in memory", unavailable)
+    else:
+        opened.complaints.pop("the count of refused web identities waits in memory", None)
     try:
         with opened.store.read() as reader:
             head = audit_rows.audit_head(reader)
