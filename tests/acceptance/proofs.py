@@ -44,6 +44,15 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "a cut reply to CreateAccessKey leaves one key, and the client holds it": FOUR,
     "a presigned URL, fetched without any SDK": ("boto3",),
     "a clock that is 16 minutes wrong is told so": THREE,
+    "a profile with `mfa_serial` takes a role, until its key is deactivated": FOUR,
+    "a wrong code of a second factor gives no role": FOUR,
+    "a web identity token is a role, until its sessions are revoked": FOUR,
+    "a web identity token for another subject or audience is no role": FOUR,
+    "revoked sessions of a role end, and a new one begins": FOUR,
+    "a secret is created, replaced, and read by its stages": FOUR,
+    "a deleted secret is restored within its window": FOUR,
+    "a secret's own policy lets somebody read it, and nobody else": FOUR,
+    "LookupEvents finds who used an old key, and who still tries": FOUR,
     "GetCallerIdentity, signed by `--aws-sigv4`": ("curl",),
 }
 WALK: Final = tuple(STEPS)[:9]
@@ -112,7 +121,8 @@ _FOOT: Final = """
 - **boto3** is the client face, **boto3 resource** the object-oriented one; the older ones run as programs of their own.
   1.28 is the first that reads `AWS_ENDPOINT_URL`.
 - **aws v2** is Amazon's own binary, for Linux on x86-64.
-- **JavaScript** is `@aws-sdk/client-iam` and `@aws-sdk/client-sts`, version 3, under the machine's Node.js.
+- **JavaScript** is the SDK's version 3, under the machine's Node.js: `@aws-sdk/client-iam`, whose version stands above,
+  `client-sts`, `client-secrets-manager` and `client-cloudtrail`.
 - A clock 16 minutes behind ours: boto3 and `aws` show `SignatureDoesNotMatch` with `Signature expired` and both times.
   boto3 does not correct its clock and does not try again.
 """
