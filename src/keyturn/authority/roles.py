@@ -10,7 +10,7 @@ from urllib.parse import quote
 from keyturn.authority.boundaries import check_boundary, described_boundary
 from keyturn.authority.identifiers import ROLE_PREFIX, mint_unique_id
 from keyturn.authority.named_principals import by_arns, by_unique_ids
-from keyturn.authority.oidc_trust import fault_of_shared_provider
+from keyturn.authority.open_trust import fault_of_open_trust, fault_of_shared_provider
 from keyturn.authority.operations import (
     Call,
     Parameters,
@@ -87,7 +87,7 @@ def check_trust_policy(document: str) -> None:
         raise malformed_policy_document("This policy contains invalid Json") from unreadable
     except MalformedPolicyDocumentError as malformed:
         raise malformed_policy_document(malformed.message) from malformed
-    fault = fault_of_shared_provider(elements)
+    fault = fault_of_shared_provider(elements) or fault_of_open_trust(elements)
     if fault is not None:
         raise malformed_policy_document(fault)
 
