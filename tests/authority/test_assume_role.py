@@ -333,6 +333,84 @@ def test_transitive_tags_go_along_a_chain_and_cannot_be_changed_there(
     assert refused[2].startswith(f"User: {goes_on.arn} is not authorized to perform: sts:TagSession")
 
 
+def test_a_trust_policy_can_ask_for_what_goes_on_the_sessions_name_and_its_source(
+    shared_authority: LivingAuthority,
+) -> None:
+    name = "conditions-ana"
+    ana = new_holder(shared_authority, name)
+    wants_transitive = new_trusting_role(
+        shared_authority,
+        "wants-transitive",
+        trust(
+            user(shared_authority, name),
+            BOTH,
+            **{"ForAnyValue:StringEquals": {"sts:TransitiveTagKeys": ["team"]}},
+        ),
+    )
+    wants_own_name = new_trusting_role(
+        shared_authority,
+        "wants-own-name",
+        trust(user(shared_authority, name), StringLike={"sts:RoleSessionName": "${aws:username}"}),
+    )
+    wants_source = new_trusting_role(
+        shared_authority,
+        "wants-source",
+        trust(
+            user(shared_authority, name),
+            ["sts:AssumeRole", "sts:SetSourceIdentity"],
+            StringEquals={"sts:SourceIdentity": name},
+        ),
+    )
+    tags = {"Tags": [tag("team", "x"), tag("other", "y")]}
+    good: list[dict[str, Any]] = [
+        {"RoleArn": wants_transitive, "RoleSessionName": "job", "TransitiveTagKeys": ["team"], **tags},
+        {"RoleArn": wants_own_name, "RoleSessionName": name},
+        {"RoleArn": wants_source, "RoleSessionName": "job", "SourceIdentity": name},
+    ]
+    bad: list[dict[str, Any]] = [
+        {"RoleArn": wants_transitive, "RoleSessionName": "job", "TransitiveTagKeys": ["other"], **tags},
+        {"RoleArn": wants_transitive, "RoleSessionName": "job", **tags},
+        {"RoleArn": wants_own_name, "RoleSessionName": "somebody-else"},
+        {"RoleArn": wants_source, "RoleSessionName": "job", "SourceIdentity": "eve"},
+        {"RoleArn": wants_source, "RoleSessionName": "job"},
+    ]
+    for asked in good:
+        ana.sts.assume_role(**asked)
+    for asked in bad:
+        assert refusal(ana.sts.assume_role, **asked)[0] == "AccessDenied", asked
+
+
+def test_the_keys_of_a_roles_session_are_its_own(shared_authority: LivingAuthority) -> None:
+    """Who they are is the role, also for ARNs in conditions; there is no user's name and no second factor."""
+    ana = new_holder(shared_authority, "keys-ana")
+    role = new_trusting_role(shared_authority, "with-keys", trust(user(shared_authority, "keys-ana")))
+    role_id = shared_authority.iam().get_role(RoleName="with-keys")["Role"]["RoleId"]
+    session = ana.assume(role, "night")
+    fits: list[dict[str, Any]] = [
+        {"ArnEquals": {"aws:PrincipalArn": role}},
+        {"StringEquals": {"aws:PrincipalType": "AssumedRole"}},
+        {"StringEquals": {"aws:userid": f"{role_id}:night"}},
+        {"Null": {"aws:username": "true"}},
+        {"Bool": {"aws:MultiFactorAuthPresent": "false"}},
+        {"Null": {"aws:MultiFactorAuthAge": "true"}},
+        {"Null": {"aws:TokenIssueTime": "false"}},
+        {"Null": {"aws:SourceIdentity": "true"}},
+    ]
+    for condition in fits:
+        shared_authority.iam().put_role_policy(
+            RoleName="with-keys",
+            PolicyName="own",
+            PolicyDocument=document(allow("iam:ListUsers", **condition)),
+        )
+        session.iam.list_users()
+    shared_authority.iam().put_role_policy(
+        RoleName="with-keys",
+        PolicyName="own",
+        PolicyDocument=document(allow("iam:ListUsers", StringLike={"aws:username": "*"})),
+    )
+    assert refusal(session.iam.list_users)[0] == "AccessDenied"
+
+
 def test_tags_that_contradict_themselves_are_refused(shared_authority: LivingAuthority) -> None:
     role = f"arn:aws:iam::{account_of(shared_authority)}:role/any"
     sts = shared_authority.sts()
