@@ -22,7 +22,7 @@ from keyturn.authority.storage import policies as rows
 from keyturn.authority.storage import roles as role_rows
 from keyturn.authority.storage.password_policy import password_policy as password_policy_row
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import Tag, tags_of_user
+from keyturn.authority.storage.tags import ROLE_TAGS, USER_TAGS, Tag
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 from keyturn.policy import principals as named
 from keyturn.policy.actions import resource_types
@@ -129,7 +129,7 @@ class Authorization:
         Where nothing denies it, AWS does not say what is missing: a role that does not exist sounds the same.
         """
         held = self.held(call, writing=True)
-        tags = tuple(role_rows.tags_of_role(call.reader, role.role.role_id)) if role else ()
+        tags = tuple(ROLE_TAGS.of(call.reader, role.role.role_id)) if role else ()
         target = Target(role_arn, role_arn, tags)
         context = context_of(call, {}, target, held.tags) | dict(more)
         trust = None if role is None else trust_of(role)
@@ -274,10 +274,10 @@ def _held_by(reader: Reader, owner: User | RoleOwner) -> Held:
         return Held(
             policies_of(reader, owner.role_id),
             boundary_named(reader, boundary),
-            tuple(role_rows.tags_of_role(reader, owner.role_id)),
+            tuple(ROLE_TAGS.of(reader, owner.role_id)),
             (guardrails.FREEING_GUARDRAIL,),
         )
-    tags = tuple(tags_of_user(reader, owner.user_id))
+    tags = tuple(USER_TAGS.of(reader, owner.user_id))
     is_guarded = guardrails.applies(
         guardrails.mfa_required(reader, owner.account_id),
         has_login_profile=login_rows.login_profile(reader, owner.user_id) is not None,

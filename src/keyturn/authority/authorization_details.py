@@ -20,7 +20,7 @@ from keyturn.authority.storage import users as user_rows
 from keyturn.authority.storage.groups import Group
 from keyturn.authority.storage.policies import ManagedPolicy
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import ROLE_TAGS, USER_TAGS, fold
 from keyturn.authority.tags import tag_list
 from keyturn.authority.users import described as described_user
 from keyturn.model.principals import User
@@ -67,7 +67,7 @@ def _user(call: Call, user: User) -> Result:
         "GroupList": [group.name for group in group_rows.groups_of_user(call.reader, user.user_id)],
         "AttachedManagedPolicies": _attached(call, user.user_id),
         **described_boundary(role_rows.boundary_of_user(call.reader, user.user_id)),
-        "Tags": tag_list(user_rows.tags_of_user(call.reader, user.user_id)),
+        "Tags": tag_list(USER_TAGS.of(call.reader, user.user_id)),
     }
 
 
@@ -105,7 +105,7 @@ def _role(call: Call, row: RoleRow) -> Result:
         "RolePolicyList": _inline(call, role_id),
         "AttachedManagedPolicies": _attached(call, role_id),
         **described_boundary(row.boundary_arn),
-        "Tags": tag_list(role_rows.tags_of_role(call.reader, role_id)),
+        "Tags": tag_list(ROLE_TAGS.of(call.reader, role_id)),
         "RoleLastUsed": last_used(call, row),
     }
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from keyturn.authority.operations import Call, Parameters, Target
 from keyturn.authority.sessions import SessionKind
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import Tag
 from keyturn.model.clock import iso8601
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 

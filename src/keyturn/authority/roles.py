@@ -25,7 +25,7 @@ from keyturn.authority.storage import instance_profiles as profile_rows
 from keyturn.authority.storage import policies as policy_rows
 from keyturn.authority.storage import roles as rows
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import ROLE_TAGS, fold
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.authority.users import check_path
 from keyturn.model.arns import role_arn
@@ -64,7 +64,7 @@ def the_role(call: Call, parameters: Parameters) -> Target:
     row = rows.role_by_name(call.reader, call.account_id, name)
     if row is None:
         return Target(role_arn(call.account_id, "/", name), f"role {name}")
-    tags = rows.tags_of_role(call.reader, row.role.role_id)
+    tags = ROLE_TAGS.of(call.reader, row.role.role_id)
     return Target(row.role.arn, f"role {row.role.name}", tuple(tags), row.boundary_arn)
 
 
@@ -130,7 +130,7 @@ def _description(row: RoleRow) -> Result:
 
 
 def _tags(call: Call, row: RoleRow) -> Result:
-    tags = rows.tags_of_role(call.reader, row.role.role_id)
+    tags = ROLE_TAGS.of(call.reader, row.role.role_id)
     return {"Tags": tag_list(tags)} if tags else {}
 
 
@@ -169,7 +169,7 @@ def create_role(
         permissions_boundary,
     )
     rows.insert_role(call.tx, row)
-    rows.put_role_tags(call.tx, call.account_id, role_id, pairs)
+    ROLE_TAGS.put(call.tx, call.account_id, role_id, pairs)
     return {"Role": described(call, row) | described_boundary(row.boundary_arn) | _tags(call, row)}
 
 
@@ -274,15 +274,15 @@ def delete_role_permissions_boundary(call: WriteCall, *, role_name: str) -> Resu
 @operation("iam", "TagRole", the_role, writes=True)
 def tag_role(call: WriteCall, *, role_name: str, tags: Sequence[Result]) -> Result:
     role_id = find_role(call, role_name).role.role_id
-    pairs = check_new_tags(tags, rows.tags_of_role(call.reader, role_id))
-    rows.put_role_tags(call.tx, call.account_id, role_id, pairs)
+    pairs = check_new_tags(tags, ROLE_TAGS.of(call.reader, role_id))
+    ROLE_TAGS.put(call.tx, call.account_id, role_id, pairs)
     call.services.authorization.policies_changed(call.tx)
     return {}
 
 
 @operation("iam", "UntagRole", the_role, writes=True)
 def untag_role(call: WriteCall, *, role_name: str, tag_keys: Sequence[str]) -> Result:
-    rows.delete_role_tags(call.tx, find_role(call, role_name).role.role_id, tag_keys)
+    ROLE_TAGS.delete(call.tx, find_role(call, role_name).role.role_id, tag_keys)
     call.services.authorization.policies_changed(call.tx)
     return {}
 
@@ -291,6 +291,6 @@ def untag_role(call: WriteCall, *, role_name: str, tag_keys: Sequence[str]) -> R
 def list_role_tags(
     call: Call, *, role_name: str, marker: str | None = None, max_items: int | None = None
 ) -> Result:
-    tags = rows.tags_of_role(call.reader, find_role(call, role_name).role.role_id)
+    tags = ROLE_TAGS.of(call.reader, find_role(call, role_name).role.role_id)
     listed, end = page_of(call, marker, max_items, tags, lambda tag: fold(tag[0]))
     return {"Tags": tag_list(listed), **end}

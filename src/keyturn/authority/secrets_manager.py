@@ -20,7 +20,7 @@ from keyturn.authority.named_principals import by_arns, by_unique_ids
 from keyturn.authority.operations import ANYTHING, Call, Parameters, Result, Target, WriteCall, operation
 from keyturn.authority.storage import secrets_manager as rows
 from keyturn.authority.storage.secrets_manager import SecretVersion, StoredSecret
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import Tag
 from keyturn.authority.tags import tag_list
 from keyturn.model.secrets import Secret
 from keyturn.policy.document import DocumentKind
