@@ -61,6 +61,20 @@ def test_what_can_not_be_written_now_is_written_later(store: _FullDisk) -> None:
     asyncio.run(story())
 
 
+def test_what_is_just_being_written_is_told_too(store: _FullDisk) -> None:
+    async def story() -> None:
+        uses = EntityUses(store)
+        record(uses, "ListUsers", 1)
+        flushing = asyncio.ensure_future(uses.flush())
+        while not flushing.done():
+            assert [use.action for use in uses.of([ANA.user_id])] == ["ListUsers"]
+            await asyncio.wait([flushing], timeout=0)
+        assert [use.action for use in uses.of([ANA.user_id])] == ["ListUsers"]
+        await store.close()
+
+    asyncio.run(story())
+
+
 def test_actions_without_end_fold_into_one_row(store: _FullDisk) -> None:
     async def story() -> None:
         uses = EntityUses(store)

@@ -23,6 +23,8 @@ class EntityUses:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pending: dict[tuple[str, str, str], EntityUse] = {}
+        self._writing: dict[tuple[str, str, str], EntityUse] = {}
+        """On its way into the file: nobody may miss it meanwhile."""
 
     def record(self, principal: Principal, *, at: int, service: str, region: str, action: str) -> None:
         """A signature matched, also when policy then denies: AWS counts attempts (`LastAuthenticated`)."""
@@ -41,8 +43,9 @@ class EntityUses:
         wanted = set(entity_ids)
         with self._store.read() as reader:
             written = {use[:3]: use for use in rows.uses_of(reader, entity_ids)}
-        pending = {key: use for key, use in self._pending.items() if key[0] in wanted}
-        return list((written | pending).values())
+        for held in (self._writing, self._pending):
+            written |= {key: use for key, use in held.items() if key[0] in wanted}
+        return list(written.values())
 
     def last_of(self, entity_id: str) -> EntityUse | None:
         return max(self.of([entity_id]), key=lambda use: use.at, default=None)
@@ -52,6 +55,7 @@ class EntityUses:
         if not self._pending:
             return
         pending, self._pending = self._pending, {}
+        self._writing = pending
         try:
             await self._store.write(lambda tx: rows.add(tx, pending.values()))
         except BaseException:
@@ -59,6 +63,8 @@ class EntityUses:
             for use in later.values():
                 self._note(use)
             raise
+        finally:
+            self._writing = {}
 
     def _note(self, use: EntityUse) -> None:
         key = use[:3]
