@@ -561,7 +561,13 @@ def ask_server_to_require_mfa(
     with told_by_endpoint():
         serial_number = signer.own_device()
         if serial_number is not None:
-            signer = signer.with_second_factor(serial_number, ask_code())
+            code = ask_code()
+            if not (len(code) == 6 and code.isascii() and code.isdigit()):
+                raise KeyturnError(
+                    f"a code of six digits is needed, of the MFA device {serial_number}",
+                    "type it when it is asked for, or give it on stdin",
+                )
+            signer = signer.with_second_factor(serial_number, code)
         answer = signer.post_json(ACCOUNT_PATH.decode(), VERIFY_SERVICE, {"mfa_required": required.value})
     return MfaRequired(str(answer["before"]))
 
