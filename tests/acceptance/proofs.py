@@ -20,6 +20,8 @@ THREE: Final = ("boto3", *COMMAND_LINES)
 FOUR: Final = (*THREE, "JavaScript")
 EVERY: Final = ("boto3", "boto3 resource", "boto3 1.34", "boto3 1.28", *COMMAND_LINES, "JavaScript")
 COLUMNS: Final = (*EVERY, "curl")
+SIGNERS: Final = ("boto3", "JavaScript", "curl")
+"""Whoever signs a request to a service that is not AWS's: boto3 and the SDK by their own signers."""
 
 STEPS: Final[dict[str, tuple[str, ...]]] = {
     "a new key is shown once, with AWS's five members": EVERY,
@@ -53,6 +55,11 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "a deleted secret is restored within its window": FOUR,
     "a secret's own policy lets somebody read it, and nobody else": FOUR,
     "LookupEvents finds who used an old key, and who still tries": FOUR,
+    "a request to a service of your own is verified, and its caller told": SIGNERS,
+    "a wrong secret is refused by a service of your own": SIGNERS,
+    "who lacks the permission is refused by a service of your own": SIGNERS,
+    "temporary credentials reach a service of your own, until their key is deactivated": SIGNERS,
+    "a service of your own shows in a key's last use": SIGNERS,
     "GetCallerIdentity, signed by `--aws-sigv4`": ("curl",),
 }
 WALK: Final = tuple(STEPS)[:9]
