@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("verify.py", "policy.py", "caller_identity.py", "create_access_key.py", "scale.py")
+SCRIPTS = (
+    "verify.py",
+    "policy.py",
+    "caller_identity.py",
+    "own_service.py",
+    "create_access_key.py",
+    "scale.py",
+)
 _TARGET = re.compile(
     r"  (?P<what>\S.*?) +(?P<figure>[\d.,]+) +(?:>= )?(?P<must>[\d.,]+)  (?P<verdict>ok|short)\Z"
 )

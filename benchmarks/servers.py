@@ -82,10 +82,10 @@ def environment_below(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def keyturn_serving(home: Path) -> Iterator[Server]:
-    """`keyturn serve` as a user runs it: nothing is set but a free port."""
+def keyturn_serving(home: Path, *options: str) -> Iterator[Server]:
+    """`keyturn serve` as a user runs it: nothing is set but a free port, and what is asked for."""
     port = _free_port()
-    command = [str(Path(sys.executable).with_name("keyturn")), "serve", "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("keyturn")), "serve", "--port", str(port), *options]
     environment = environment_below(home)
     with _running("keyturn", command, port, environment) as server:
         endpoint = place({}, environment).endpoint_file

@@ -52,11 +52,13 @@ class Signer:
             },
         )
         self._auth.add_auth(request)
-        return _on_the_wire(port, request.headers.items(), body)
+        return on_the_wire(port, request.headers.items(), body)
 
 
-def _on_the_wire(port: int, headers: Sequence[tuple[str, str | bytes]], body: bytes) -> bytes:
-    lines = [b"POST / HTTP/1.1", b"Host: 127.0.0.1:%d" % port, b"Accept-Encoding: identity"]
+def on_the_wire(
+    port: int, headers: Sequence[tuple[str, str | bytes]], body: bytes, *, target: bytes = b"/"
+) -> bytes:
+    lines = [b"POST %s HTTP/1.1" % target, b"Host: 127.0.0.1:%d" % port, b"Accept-Encoding: identity"]
     for name, value in headers:
         lines.append(name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()))
     lines.append(b"Content-Length: %d" % len(body))

@@ -29,6 +29,8 @@ ROLE: Final = "release"
 SECRET: Final = "prod/ci-deploy-bot"  # noqa: S105 - its name
 LEAST_CALLS: Final = 2_000
 NEEDS_SOMEBODY: Final = 5
+KEEP_INACTIVE: Final = 5
+"""Seconds, as in the configuration below."""
 LONGEST: Final = 150
 COLUMNS: Final = 60
 SVG_STEPS: Final = 80
@@ -76,7 +78,7 @@ CONFIGURATION: Final = """\
 [rotation]                     # windows of seconds are accepted because this endpoint revokes exactly
 quiet = "3s"
 sparse_quiet = "3s"
-keep_inactive = "5s"
+keep_inactive = "{keep_inactive}s"
 poll = "1s"
 watch_every = "1s"
 
@@ -147,7 +149,7 @@ class Demo:
             Name=SECRET,
             SecretString=json.dumps({"AWS_ACCESS_KEY_ID": self.old, "AWS_SECRET_ACCESS_KEY": secret}),
         )
-        private(places.configuration, CONFIGURATION.format(home=places.home))
+        private(places.configuration, CONFIGURATION.format(home=places.home, keep_inactive=KEEP_INACTIVE))
         told = " ".join(f'"$(cat {places.pid(name)})"' for name in ("profile", "role"))
         places.tell_profile_readers.write_text(f"#!/bin/sh\nkill -HUP {told}\n")
         places.tell_profile_readers.chmod(0o700)
@@ -304,6 +306,15 @@ class Demo:
         answer = self.ask_aws("iam", "get-access-key-last-used", "--access-key-id", self.old)
         return str(answer["AccessKeyLastUsed"].get("LastUsedDate", "never"))
 
+    def let_the_watch_pass(self, refused_at: float) -> None:
+        """An attempt with the old secret, though it was ours, shows that somebody still has it."""
+        self.stage.say(
+            "  our own try, with the old secret, was a proved one by a stranger: it brings no key back,"
+        )
+        self.stage.say(f"  and the wait of {KEEP_INACTIVE} s before the deletion begins anew")
+        while self.stage.seconds() < refused_at + KEEP_INACTIVE + 1:
+            self.workload.wait_for(1)
+
     def allow_deletion(self) -> None:
         self.stage.say("$ keyturn resume ci-deploy-bot --allow-delete --wait")
 
@@ -382,12 +393,14 @@ def rotate(demo: Demo, svg_path: Path) -> int:
     secret = demo.set_up()
     demo.apply()
     demo.refusal(secret)
+    refused_at = demo.stage.seconds()
     before = demo.last_used()
     demo.workload.wait_for(1)
     after = demo.last_used()
     demo.stage.say(
         f"4 the old key was last used {before}; {'it stays so' if before == after else f'NOW {after}'}"
     )
+    demo.let_the_watch_pass(refused_at)
     demo.allow_deletion()
     demo.stage.say("5 deleted the old key")
     demo.refusal(secret)

@@ -17,6 +17,7 @@ from keyturn.authority.operations import OPERATIONS
 from keyturn.cli import terminal
 from keyturn.cli.help import EXIT_CODES
 from keyturn.policy.actions import ACTIONS
+from keyturn.policy.condition_keys import CONDITION_KEYS
 from keyturn.rotation import configuration
 from keyturn.rotation.sinks.registry import BUILT_IN, sink_type
 from keyturn.wiring import REGISTERED
@@ -117,3 +118,27 @@ def test_every_handler_takes_exactly_what_the_service_model_says() -> None:
 def test_every_operation_stands_in_the_action_table() -> None:
     for service, name in OPERATIONS:
         assert f"{service}:{name}" in ACTIONS
+
+
+def test_the_condition_keys_of_the_reference_exist_and_ours_are_all_there() -> None:
+    text = (DOCS / "reference" / "condition-keys.md").read_text(encoding="utf-8")
+    told = {
+        key.partition("/")[0] + "/" if "/" in key else key
+        for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+        for key in re.findall(r"`([^`]+)`", row)
+        if not key.startswith("ISSUER")
+    }
+    assert {key for key in told if key.lower() not in CONDITION_KEYS} == set()
+    ours = {key for key in CONDITION_KEYS if key.startswith("keys:")}
+    assert ours <= {key.lower() for key in told}
+
+
+def test_what_is_filled_in_of_a_call_stands_in_the_reference() -> None:
+    """As the sources of the context name the keys: in lower case."""
+    text = (DOCS / "reference" / "condition-keys.md").read_text(encoding="utf-8").lower()
+    for file in ("context", "assume"):
+        source = (ROOT / f"src/keyturn/authority/{file}.py").read_text(encoding="utf-8")
+        found = re.findall(r'f?"((?:aws|iam|sts|keys):[a-z]+)(?:/\{|")', source)
+        assert len(found) > 4
+        for key in found:
+            assert f"`{key}`" in text or f"`{key}/key`" in text, key

@@ -22,7 +22,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 4590
 OFFERED_SERVICES: Final = ("iam", "sts", "secretsmanager", "cloudtrail")
 VERIFY_SERVICE: Final = "keyturn"
-"""The scope that calls of `POST /-/verify` are signed for."""
+"""The scope that calls of `POST /-/verify` and `POST /-/account` are signed for."""
 _MOST_SERVICES: Final = 100
 _service_name: Final = re.compile(r"[a-z0-9-]{1,64}\Z").match
 

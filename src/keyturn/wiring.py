@@ -41,10 +41,12 @@ from keyturn.authority import (
     simulation,
     users,
 )
+from keyturn.authority.account_settings import EVENT
 from keyturn.authority.audit import AuditTrail, Verdict, verify_trail
 from keyturn.authority.authentication import Authentication
 from keyturn.authority.authority import Authority
 from keyturn.authority.authorization import Authorization
+from keyturn.authority.entity_uses import EntityUses
 from keyturn.authority.guardrails import (
     FREEING_TAG,
     MfaRequired,
@@ -91,6 +93,7 @@ from keyturn.authority.storage.mfa import KeyWithoutFactor
 from keyturn.authority.storage.usage import LastUse, Unproved, UsageRow
 from keyturn.authority.web_identity import WebIdentities
 from keyturn.fetching import fetch
+from keyturn.http.account import ACCOUNT_PATH, AccountDoor
 from keyturn.http.alerts import AlertDoor, Trusted
 from keyturn.http.app import About, App
 from keyturn.http.forwarded import ForwardedFrom, networks
@@ -166,6 +169,7 @@ class Opened:
     usage_store: SqliteStore
     mark: MarkFile
     verify: VerifyDoor
+    account: AccountDoor
     complaints: dict[str, str] = field(default_factory=dict)
     """What can't be written for the moment, and why: each has been logged."""
 
@@ -255,7 +259,7 @@ async def opened_authority(
             try:
                 yield opened
             finally:
-                await keep_house(opened)
+                await keep_house(opened, is_last=True)
         finally:
             await usage_store.close()
 
@@ -293,6 +297,7 @@ def _assembled(
         sealer=sealer,
         random_bytes=random_bytes,
         usage=UsageRecorder(usage_store),
+        entity_uses=EntityUses(usage_store),
         repeats=_repeats(store, usage_store, clock.now_ms()),
         authorization=Authorization(),
         forget_key=authentication.forget_key,
@@ -300,7 +305,8 @@ def _assembled(
     )
     authority = Authority(store, clock, authentication, services, audit)
     verify = VerifyDoor(authority, verify_calls, own)
-    return Opened(authority, instance, store, usage_store, mark, verify)
+    account = AccountDoor(authority, verify_calls)
+    return Opened(authority, instance, store, usage_store, mark, verify, account)
 
 
 def _decoy(
@@ -346,7 +352,7 @@ async def serve(
         ending = threading.Event()
         alerts = _alerts(settings, clock or SystemClock(), ending)
         door = None if alerts is None else alerts.door
-        app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify, door)
+        app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify, opened.account, door)
         housekeeping = asyncio.create_task(_housekeeping(opened))
         rotating: list[threading.Thread] = []
 
@@ -485,14 +491,21 @@ async def _housekeeping(opened: Opened) -> None:
             await keep_house(opened)
 
 
-async def keep_house(opened: Opened) -> None:
+async def keep_house(opened: Opened, *, is_last: bool = False) -> None:
     """Write the usage records and the mark. What can't be written now is kept for the next time."""
     try:
         await opened.authority.services.usage.flush()
+        await opened.authority.services.entity_uses.flush()
     except StoreUnavailableError as unavailable:
         _complain(opened, "usage records wait in memory", unavailable)
     else:
         opened.complaints.pop("usage records wait in memory", None)
+    try:
+        await opened.authority.tell_of_refused_identities(is_last=is_last)
+    except StoreUnavailableError as unavailable:
+        _complain(opened, "the count of refused web identities waits in memory", unavailable)
+    else:
+        opened.complaints.pop("the count of refused web identities waits in memory", None)
     try:
         with opened.store.read() as reader:
             head = audit_rows.audit_head(reader)
@@ -535,15 +548,22 @@ async def recover(place: Place, replace: str | None) -> tuple[AccessKeyId, Path]
         audit = AuditTrail(keys.chain, instance.account_id)
         credentials_file = place.credentials_file(instance.instance_id)
         mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, keys.checkpoint)
-        with store.read() as reader:
-            mark_follows = agrees_with_mark(reader, mark)
-        access_key_id = await recover_administrator(
-            store, instance, sealer, audit, credentials_file, clock.now_ms(), os.urandom, replace
-        )
-        if mark_follows:  # of data that is older than its mark, `serve` decides
-            with store.read() as reader:
-                mark.write(audit_rows.audit_head(reader))
+        with _mark_following(store, mark):
+            access_key_id = await recover_administrator(
+                store, instance, sealer, audit, credentials_file, clock.now_ms(), os.urandom, replace
+            )
         return access_key_id, credentials_file
+
+
+@contextmanager
+def _mark_following(store: SqliteStore, mark: MarkFile) -> Iterator[None]:
+    """The mark follows what is changed inside. Of data that is older than its mark, `serve` decides."""
+    with store.read() as reader:
+        follows = agrees_with_mark(reader, mark)
+    yield
+    if follows:
+        with store.read() as reader:
+            mark.write(audit_rows.audit_head(reader))
 
 
 async def rotate_master_key(
@@ -563,7 +583,12 @@ async def rotate_master_key(
             raise _never_started(place)
         path = place.key_file(instance.instance_id).path
         refuse_inside_data(path, instance, place.data_dir)
-        return await rotate(store, instance, path, clock.now_ms(), random_bytes, progress, batch=batch)
+        sealer = sealer_at_hand(instance, path, random_bytes)
+        with store.read() as reader:
+            keys = read_audit_keys(reader, instance, sealer)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, keys.checkpoint)
+        with _mark_following(store, mark):
+            return await rotate(store, instance, path, clock.now_ms(), random_bytes, progress, batch=batch)
 
 
 async def require_mfa(place: Place, required: MfaRequired) -> MfaRequired:
@@ -578,6 +603,7 @@ async def require_mfa(place: Place, required: MfaRequired) -> MfaRequired:
     async with opened_store(place, clock, os.urandom, None) as (store, instance, sealer):
         keys = await ensure_audit_keys(store, instance, sealer)
         audit = AuditTrail(keys.chain, instance.account_id)
+        mark = MarkFile(place.mark_file(instance.instance_id), instance.instance_id, keys.checkpoint)
 
         def change(tx: Transaction) -> MfaRequired:
             administrator = user_rows.user_by_name(tx, instance.account_id, ADMINISTRATOR)
@@ -586,7 +612,7 @@ async def require_mfa(place: Place, required: MfaRequired) -> MfaRequired:
             set_mfa_required(tx, instance.account_id, required, by=by)
             audit.append_event(
                 tx,
-                "UpdateAccountSettings",
+                EVENT,
                 clock.now_ms(),
                 os.urandom,
                 mfaRequired=required.value,
@@ -594,7 +620,33 @@ async def require_mfa(place: Place, required: MfaRequired) -> MfaRequired:
             )
             return before
 
-        return await store.write(change)
+        with _mark_following(store, mark):
+            return await store.write(change)
+
+
+def ask_server_to_require_mfa(
+    place: Place, required: MfaRequired, ask_code: Callable[[], str]
+) -> MfaRequired:
+    """The same while the server runs: a signed call as its administrator. What was required before.
+
+    `ask_code` is asked for a code if the administrator has an MFA device.
+    """
+    from keyturn.signed_calls import Signer, told_by_endpoint
+
+    here = reach(place)
+    signer = Signer(here.endpoint_url, here.credentials.access_key_id, here.credentials.secret)
+    with told_by_endpoint():
+        serial_number = signer.own_device()
+        if serial_number is not None:
+            code = ask_code()
+            if not (len(code) == 6 and code.isascii() and code.isdigit()):
+                raise KeyturnError(
+                    f"a code of six digits is needed, of the MFA device {serial_number}",
+                    "type it when it is asked for, or give it on stdin",
+                )
+            signer = signer.with_second_factor(serial_number, code)
+        answer = signer.post_json(ACCOUNT_PATH.decode(), VERIFY_SERVICE, {"mfa_required": required.value})
+    return MfaRequired(str(answer["before"]))
 
 
 def _never_started(place: Place) -> KeyturnError:

@@ -20,6 +20,8 @@ THREE: Final = ("boto3", *COMMAND_LINES)
 FOUR: Final = (*THREE, "JavaScript")
 EVERY: Final = ("boto3", "boto3 resource", "boto3 1.34", "boto3 1.28", *COMMAND_LINES, "JavaScript")
 COLUMNS: Final = (*EVERY, "curl")
+SIGNERS: Final = ("boto3", "JavaScript", "curl")
+"""Whoever signs a request to a service that is not AWS's: boto3 and the SDK by their own signers."""
 
 STEPS: Final[dict[str, tuple[str, ...]]] = {
     "a new key is shown once, with AWS's five members": EVERY,
@@ -44,6 +46,20 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "a cut reply to CreateAccessKey leaves one key, and the client holds it": FOUR,
     "a presigned URL, fetched without any SDK": ("boto3",),
     "a clock that is 16 minutes wrong is told so": THREE,
+    "a profile with `mfa_serial` takes a role, until its key is deactivated": FOUR,
+    "a wrong code of a second factor gives no role": FOUR,
+    "a web identity token is a role, until its sessions are revoked": FOUR,
+    "a web identity token for another subject or audience is no role": FOUR,
+    "revoked sessions of a role end, and a new one begins": FOUR,
+    "a secret is created, replaced, and read by its stages": FOUR,
+    "a deleted secret is restored within its window": FOUR,
+    "a secret's own policy lets somebody read it, and nobody else": FOUR,
+    "LookupEvents finds who used an old key, and who still tries": FOUR,
+    "a request to a service of your own is verified, and its caller told": SIGNERS,
+    "a wrong secret is refused by a service of your own": SIGNERS,
+    "who lacks the permission is refused by a service of your own": SIGNERS,
+    "temporary credentials reach a service of your own, until their key is deactivated": SIGNERS,
+    "a service of your own shows in a key's last use": SIGNERS,
     "GetCallerIdentity, signed by `--aws-sigv4`": ("curl",),
 }
 WALK: Final = tuple(STEPS)[:9]
@@ -112,7 +128,8 @@ _FOOT: Final = """
 - **boto3** is the client face, **boto3 resource** the object-oriented one; the older ones run as programs of their own.
   1.28 is the first that reads `AWS_ENDPOINT_URL`.
 - **aws v2** is Amazon's own binary, for Linux on x86-64.
-- **JavaScript** is `@aws-sdk/client-iam` and `@aws-sdk/client-sts`, version 3, under the machine's Node.js.
+- **JavaScript** is the SDK's version 3, under the machine's Node.js: `@aws-sdk/client-iam`, whose version stands above,
+  `client-sts`, `client-secrets-manager` and `client-cloudtrail`.
 - A clock 16 minutes behind ours: boto3 and `aws` show `SignatureDoesNotMatch` with `Signature expired` and both times.
   boto3 does not correct its clock and does not try again.
 """

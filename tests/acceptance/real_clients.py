@@ -30,6 +30,10 @@ AWS_V1: Final = ROOT / ".venv-aws/bin/aws"
 AWS_V2: Final = ROOT / ".clients/aws-cli-v2/dist/aws"
 FETCH: Final = "`make clients` fetches it"
 _JAVASCRIPT: Final = ROOT / ".clients/javascript/node_modules/@aws-sdk/client-iam/package.json"
+_JAVASCRIPT_PACKAGES: Final = [
+    ROOT / f".clients/javascript/node_modules/@aws-sdk/client-{service}"
+    for service in ("cloudtrail", "iam", "secrets-manager", "sts")
+]
 _ERROR: Final = re.compile(
     r"An error occurred \((?P<code>[^)]+)\) when calling the \w+ operation(?: \([^)]*\))?: (?P<message>.*)"
 )
@@ -262,7 +266,7 @@ def missing(name: str) -> str | None:
     if name == "JavaScript":
         if shutil.which("node") is None:
             return "there is no node on this machine"
-        if not _JAVASCRIPT.exists():
+        if not all(package.exists() for package in _JAVASCRIPT_PACKAGES):
             return f"the AWS SDK for JavaScript is not here: {FETCH}"
         wanted = re.findall(r"\d+", json.loads(_JAVASCRIPT.read_text())["engines"]["node"])[0]
         node = run("node", "--version", env={"PATH": os.environ["PATH"]}).stdout.strip()

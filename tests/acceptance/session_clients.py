@@ -16,7 +16,6 @@ from acceptance.terminal_dialogue import Dialogue
 
 _HERE: Final = Path(__file__).parent
 _ERROR: Final = re.compile(r"\((?P<code>\w+)\) when calling the \w+ operation[^:]*: (?P<message>.*)")
-SESSION_CLIENTS: Final = ("boto3", "aws v1", "aws v2", "JavaScript")
 
 
 class SessionClient:

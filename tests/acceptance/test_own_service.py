@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from acceptance.proofs import proves
 from living_authority import LivingAuthority, living_authority
 
 ROOT: Final = Path(__file__).parents[2]
@@ -171,35 +171,12 @@ Signer = Callable[[str, str, str, Credentials], Answer]
 SIGNERS: Final[dict[str, Signer]] = {"boto3": by_boto3, "curl": by_curl, "JavaScript": by_javascript}
 
 
-def missing(name: str) -> str | None:
-    if name == "curl":
-        curl = shutil.which("curl")
-        told = (
-            subprocess.run([curl, "--help", "all"], capture_output=True, text=True, check=True)
-            if curl
-            else None
-        )
-        return (
-            None
-            if told and "--aws-sigv4" in told.stdout
-            else "there is no curl with --aws-sigv4 on this machine"
-        )
-    if name == "JavaScript":
-        if shutil.which("node") is None:
-            return "there is no node on this machine"
-        if not (JAVASCRIPT / "node_modules/@smithy/signature-v4").exists():
-            return "the AWS SDK for JavaScript is not here: `make clients` fetches it"
-    return None
+@pytest.fixture
+def signer(client_name: str) -> Signer:
+    return SIGNERS[client_name]
 
 
-@pytest.fixture(params=SIGNERS)
-def signer(request: pytest.FixtureRequest) -> Signer:
-    reason = missing(request.param)
-    if reason is not None:
-        pytest.skip(reason)
-    return SIGNERS[request.param]
-
-
+@proves("a request to a service of your own is verified, and its caller told")
 def test_an_order_is_placed_and_read_back(orders: str, buyer: Credentials, signer: Signer) -> None:
     placed = signer(f"{orders}/orders", "POST", '{"what": "apples"}', buyer)
     assert placed.status == 201, placed
@@ -210,11 +187,13 @@ def test_an_order_is_placed_and_read_back(orders: str, buyer: Credentials, signe
     assert signer(f"{orders}/orders?state=open", "GET", "", buyer).status == 200
 
 
+@proves("a wrong secret is refused by a service of your own")
 def test_a_wrong_secret_is_refused(orders: str, buyer: Credentials, signer: Signer) -> None:
     answer = signer(f"{orders}/orders", "GET", "", Credentials(buyer.access_key, "x" * 40))
     assert (answer.status, answer.told["__type"]) == (403, "SignatureDoesNotMatch")
 
 
+@proves("who lacks the permission is refused by a service of your own")
 def test_a_caller_without_permission_is_refused(orders: str, living: LivingAuthority, signer: Signer) -> None:
     name = f"stranger-{signer.__name__}"
     answer = signer(f"{orders}/orders", "GET", "", new_user(living, name, None))
@@ -222,6 +201,7 @@ def test_a_caller_without_permission_is_refused(orders: str, living: LivingAutho
     assert "execute-api:Invoke" in answer.told["message"]
 
 
+@proves("temporary credentials reach a service of your own, until their key is deactivated")
 def test_temporary_credentials_come_through_until_their_key_is_deactivated(
     orders: str, living: LivingAuthority, signer: Signer
 ) -> None:
@@ -234,6 +214,7 @@ def test_temporary_credentials_come_through_until_their_key_is_deactivated(
     assert signer(f"{orders}/orders", "GET", "", session).status == 403
 
 
+@proves("a service of your own shows in a key's last use")
 def test_the_key_was_last_used_for_orders(
     orders: str, living: LivingAuthority, buyer: Credentials, signer: Signer
 ) -> None:

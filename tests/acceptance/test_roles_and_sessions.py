@@ -12,13 +12,13 @@ from typing import Any, Final
 import pyotp
 import pytest
 
+from acceptance.proofs import proves
 from acceptance.real_clients import Refused
 from acceptance.served import bare_environment
-from acceptance.session_clients import SESSION_CLIENTS, SessionClient, session_client
+from acceptance.session_clients import SessionClient, session_client
 from authority.oidc_issuer import Issuer, living_issuer
 from living_authority import LivingAuthority
 
-EACH_CLIENT: Final = pytest.mark.parametrize("client_name", SESSION_CLIENTS, indirect=True)
 AUDIENCE: Final = "keyturn"
 SUBJECT: Final = "repo:example/shop:ref:refs/heads/main"
 ROLE: Final = "operator"
@@ -137,7 +137,7 @@ def ana(authority: LivingAuthority, tmp_path: Path) -> Ana:
     return Ana(authority, key, device["SerialNumber"], seed, env)
 
 
-@EACH_CLIENT
+@proves("a profile with `mfa_serial` takes a role, until its key is deactivated")
 def test_a_profile_with_mfa_serial_takes_a_role_until_its_key_is_deactivated(
     client_name: str, ana: Ana
 ) -> None:
@@ -153,7 +153,7 @@ def test_a_profile_with_mfa_serial_takes_a_role_until_its_key_is_deactivated(
         assert refused(client).code == "InvalidClientTokenId"
 
 
-@EACH_CLIENT
+@proves("revoked sessions of a role end, and a new one begins")
 def test_revoked_sessions_of_a_role_end_and_a_new_one_begins(client_name: str, ana: Ana) -> None:
     with session_client(client_name, ana.env) as client:
         ana.become_operator(client)
@@ -168,7 +168,7 @@ def test_revoked_sessions_of_a_role_end_and_a_new_one_begins(client_name: str, a
         assert_lists_users(client)
 
 
-@EACH_CLIENT
+@proves("a wrong code of a second factor gives no role")
 def test_a_wrong_code_gives_no_role(client_name: str, ana: Ana) -> None:
     right = ana.code()
     wrong = f"{(int(right) + 1) % 1_000_000:06}"
@@ -229,7 +229,7 @@ def workflow(
     return found
 
 
-@EACH_CLIENT
+@proves("a web identity token is a role, until its sessions are revoked")
 def test_a_web_identity_token_is_a_role_until_its_sessions_are_revoked(
     client_name: str, workflow: Workflow
 ) -> None:
@@ -243,7 +243,7 @@ def test_a_web_identity_token_is_a_role_until_its_sessions_are_revoked(
         assert denied.message.endswith("with an explicit deny in an identity-based policy")
 
 
-@EACH_CLIENT
+@proves("a web identity token for another subject or audience is no role")
 @pytest.mark.parametrize(
     ("claims", "code"),
     [

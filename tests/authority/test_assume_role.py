@@ -107,11 +107,11 @@ def test_policies_alone_make_nobody_a_role_that_does_not_trust_them(
 
 
 def test_an_explicit_deny_in_the_trust_policy_is_told(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "denied-ana", ANYTHING)
     named = user(shared_authority, "denied-ana")
     role = new_trusting_role(
         shared_authority, "denies-ana", trust(root(shared_authority)), {**trust(named), "Effect": "Deny"}
     )
-    ana = new_holder(shared_authority, "denied-ana", ANYTHING)
     words = denied(shared_authority, "denied-ana", role)[2]
     refused = refusal(ana.sts.assume_role, RoleArn=role, RoleSessionName="job")
     assert refused == ("AccessDenied", 403, f"{words} with an explicit deny in the role trust policy")
@@ -134,10 +134,10 @@ def test_a_text_that_is_no_roles_arn_is_invalid(shared_authority: LivingAuthorit
 
 
 def test_a_role_of_another_account_or_path_is_not_this_one(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "path-ana")
     role = new_trusting_role(
         shared_authority, "at-a-path", trust(user(shared_authority, "path-ana")), Path="/deep/er/"
     )
-    ana = new_holder(shared_authority, "path-ana")
     assert ana.assume(role).arn == session_arn(shared_authority, "at-a-path", "job")
     for arn in (role.replace("/deep/er/", "/"), role.replace(account_of(shared_authority), "1" * 12)):
         refused = refusal(ana.sts.assume_role, RoleArn=arn, RoleSessionName="job")
@@ -154,12 +154,12 @@ def test_a_session_name_is_shown_where_it_is_wrong(shared_authority: LivingAutho
 
 
 def test_an_external_id_keeps_the_confused_deputy_out(shared_authority: LivingAuthority) -> None:
+    deputy = new_holder(shared_authority, "deputy", ANYTHING)
     role = new_trusting_role(
         shared_authority,
         "wants-external-id",
         trust(user(shared_authority, "deputy"), StringEquals={"sts:ExternalId": "customer-7"}),
     )
-    deputy = new_holder(shared_authority, "deputy", ANYTHING)
     for wrong in ({}, {"ExternalId": "customer-8"}):
         refused = refusal(deputy.sts.assume_role, RoleArn=role, RoleSessionName="job", **wrong)
         assert refused == denied(shared_authority, "deputy", role)
@@ -170,10 +170,10 @@ def test_an_external_id_keeps_the_confused_deputy_out(shared_authority: LivingAu
 
 
 def test_session_policies_narrow_what_the_role_may(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "narrow-ana")
     role = new_trusting_role(
         shared_authority, "narrowed", trust(user(shared_authority, "narrow-ana")), may=(allow("iam:List*"),)
     )
-    ana = new_holder(shared_authority, "narrow-ana")
     policy = shared_authority.iam().create_policy(
         PolicyName="narrow-groups", PolicyDocument=document(allow("iam:ListGroups"))
     )["Policy"]["Arn"]
@@ -201,8 +201,8 @@ def test_session_policies_narrow_what_the_role_may(shared_authority: LivingAutho
 
 
 def test_the_packed_size_is_told_only_where_something_was_packed(shared_authority: LivingAuthority) -> None:
-    role = new_trusting_role(shared_authority, "packed", trust(user(shared_authority, "pack-ana")))
     ana = new_holder(shared_authority, "pack-ana")
+    role = new_trusting_role(shared_authority, "packed", trust(user(shared_authority, "pack-ana")))
     assert "PackedPolicySize" not in ana.sts.assume_role(RoleArn=role, RoleSessionName="job")
     packed = ana.sts.assume_role(RoleArn=role, RoleSessionName="job", Policy=document(allow("iam:ListUsers")))
     assert 0 < packed["PackedPolicySize"] < 100
@@ -233,12 +233,12 @@ def test_a_session_that_cannot_be_is_refused(
 
 
 def test_too_much_to_pack_is_refused(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "much-ana")
     role = new_trusting_role(
         shared_authority,
         "packs-much",
         trust(user(shared_authority, "much-ana"), ["sts:AssumeRole", "sts:TagSession"]),
     )
-    ana = new_holder(shared_authority, "much-ana")
     tags = [
         {"Key": f"key-{number}", "Value": sha512(bytes([number])).hexdigest() * 2} for number in range(50)
     ]
@@ -260,13 +260,13 @@ BOTH = ["sts:AssumeRole", "sts:TagSession"]
 def test_session_tags_need_their_own_permission_and_stand_before_the_roles(
     shared_authority: LivingAuthority,
 ) -> None:
+    ana = new_holder(shared_authority, "tag-ana")
     named = user(shared_authority, "tag-ana")
     may = (allow("iam:CreateGroup", "arn:aws:iam::*:group/${aws:PrincipalTag/team}-*"),)
     plain = new_trusting_role(shared_authority, "untaggable", trust(named))
     role = new_trusting_role(
         shared_authority, "taggable", trust(named, BOTH), may=may, Tags=[tag("Team", "role-default")]
     )
-    ana = new_holder(shared_authority, "tag-ana")
     refused = refusal(ana.sts.assume_role, RoleArn=plain, RoleSessionName="job", Tags=[tag("team", "x")])
     assert refused == denied(shared_authority, "tag-ana", plain, "sts:TagSession")
 
@@ -277,6 +277,7 @@ def test_session_tags_need_their_own_permission_and_stand_before_the_roles(
 
 
 def test_a_trust_policy_can_ask_for_certain_tags(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "asked-ana")
     role = new_trusting_role(
         shared_authority,
         "asks-for-tags",
@@ -287,7 +288,6 @@ def test_a_trust_policy_can_ask_for_certain_tags(shared_authority: LivingAuthori
             **{"ForAllValues:StringEquals": {"aws:TagKeys": ["cost"]}},
         ),
     )
-    ana = new_holder(shared_authority, "asked-ana")
     ana.assume(role, Tags=[tag("cost", "cc-7")])
     for wrong in ([], [tag("cost", "dd-7")], [tag("cost", "cc-7"), tag("more", "x")]):
         assert (
@@ -298,6 +298,7 @@ def test_a_trust_policy_can_ask_for_certain_tags(shared_authority: LivingAuthori
 def test_transitive_tags_go_along_a_chain_and_cannot_be_changed_there(
     shared_authority: LivingAuthority,
 ) -> None:
+    ana = new_holder(shared_authority, "chain-ana")
     account = account_of(shared_authority)
     first = new_trusting_role(
         shared_authority, "chain-1", trust(user(shared_authority, "chain-ana"), BOTH), may=(allow("sts:*"),)
@@ -309,7 +310,6 @@ def test_transitive_tags_go_along_a_chain_and_cannot_be_changed_there(
         may=(allow("iam:CreateGroup", f"arn:aws:iam::{account}:group/${{aws:PrincipalTag/team}}"),),
     )
     without = new_trusting_role(shared_authority, "chain-3", trust({"AWS": first}))
-    ana = new_holder(shared_authority, "chain-ana")
     tags = [tag("team", "blue"), tag("passing", "by")]
 
     ends_here = ana.assume(first, Tags=tags)
@@ -331,6 +331,84 @@ def test_transitive_tags_go_along_a_chain_and_cannot_be_changed_there(
     )
     refused = refusal(goes_on.sts.assume_role, RoleArn=without, RoleSessionName="job")
     assert refused[2].startswith(f"User: {goes_on.arn} is not authorized to perform: sts:TagSession")
+
+
+def test_a_trust_policy_can_ask_for_what_goes_on_the_sessions_name_and_its_source(
+    shared_authority: LivingAuthority,
+) -> None:
+    name = "conditions-ana"
+    ana = new_holder(shared_authority, name)
+    wants_transitive = new_trusting_role(
+        shared_authority,
+        "wants-transitive",
+        trust(
+            user(shared_authority, name),
+            BOTH,
+            **{"ForAnyValue:StringEquals": {"sts:TransitiveTagKeys": ["team"]}},
+        ),
+    )
+    wants_own_name = new_trusting_role(
+        shared_authority,
+        "wants-own-name",
+        trust(user(shared_authority, name), StringLike={"sts:RoleSessionName": "${aws:username}"}),
+    )
+    wants_source = new_trusting_role(
+        shared_authority,
+        "wants-source",
+        trust(
+            user(shared_authority, name),
+            ["sts:AssumeRole", "sts:SetSourceIdentity"],
+            StringEquals={"sts:SourceIdentity": name},
+        ),
+    )
+    tags = {"Tags": [tag("team", "x"), tag("other", "y")]}
+    good: list[dict[str, Any]] = [
+        {"RoleArn": wants_transitive, "RoleSessionName": "job", "TransitiveTagKeys": ["team"], **tags},
+        {"RoleArn": wants_own_name, "RoleSessionName": name},
+        {"RoleArn": wants_source, "RoleSessionName": "job", "SourceIdentity": name},
+    ]
+    bad: list[dict[str, Any]] = [
+        {"RoleArn": wants_transitive, "RoleSessionName": "job", "TransitiveTagKeys": ["other"], **tags},
+        {"RoleArn": wants_transitive, "RoleSessionName": "job", **tags},
+        {"RoleArn": wants_own_name, "RoleSessionName": "somebody-else"},
+        {"RoleArn": wants_source, "RoleSessionName": "job", "SourceIdentity": "eve"},
+        {"RoleArn": wants_source, "RoleSessionName": "job"},
+    ]
+    for asked in good:
+        ana.sts.assume_role(**asked)
+    for asked in bad:
+        assert refusal(ana.sts.assume_role, **asked)[0] == "AccessDenied", asked
+
+
+def test_the_keys_of_a_roles_session_are_its_own(shared_authority: LivingAuthority) -> None:
+    """Who they are is the role, also for ARNs in conditions; there is no user's name and no second factor."""
+    ana = new_holder(shared_authority, "keys-ana")
+    role = new_trusting_role(shared_authority, "with-keys", trust(user(shared_authority, "keys-ana")))
+    role_id = shared_authority.iam().get_role(RoleName="with-keys")["Role"]["RoleId"]
+    session = ana.assume(role, "night")
+    fits: list[dict[str, Any]] = [
+        {"ArnEquals": {"aws:PrincipalArn": role}},
+        {"StringEquals": {"aws:PrincipalType": "AssumedRole"}},
+        {"StringEquals": {"aws:userid": f"{role_id}:night"}},
+        {"Null": {"aws:username": "true"}},
+        {"Bool": {"aws:MultiFactorAuthPresent": "false"}},
+        {"Null": {"aws:MultiFactorAuthAge": "true"}},
+        {"Null": {"aws:TokenIssueTime": "false"}},
+        {"Null": {"aws:SourceIdentity": "true"}},
+    ]
+    for condition in fits:
+        shared_authority.iam().put_role_policy(
+            RoleName="with-keys",
+            PolicyName="own",
+            PolicyDocument=document(allow("iam:ListUsers", **condition)),
+        )
+        session.iam.list_users()
+    shared_authority.iam().put_role_policy(
+        RoleName="with-keys",
+        PolicyName="own",
+        PolicyDocument=document(allow("iam:ListUsers", StringLike={"aws:username": "*"})),
+    )
+    assert refusal(session.iam.list_users)[0] == "AccessDenied"
 
 
 def test_tags_that_contradict_themselves_are_refused(shared_authority: LivingAuthority) -> None:
@@ -358,6 +436,7 @@ def test_tags_that_contradict_themselves_are_refused(shared_authority: LivingAut
 
 
 def test_a_source_identity_is_permitted_once_and_stays(authority: LivingAuthority) -> None:
+    ana = new_holder(authority, "ana", allow("sts:AssumeRole"))
     with_identity = ["sts:AssumeRole", "sts:SetSourceIdentity"]
     first = new_trusting_role(
         authority, "first", trust(user(authority, "ana"), with_identity), may=(allow("*"),)
@@ -369,7 +448,6 @@ def test_a_source_identity_is_permitted_once_and_stays(authority: LivingAuthorit
         may=(allow("iam:CreateGroup", StringEquals={"aws:SourceIdentity": "ana@example.org"}),),
     )
     plain = new_trusting_role(authority, "plain", trust(root(authority)))
-    ana = new_holder(authority, "ana", allow("sts:AssumeRole"))
     refused = refusal(
         ana.sts.assume_role, RoleArn=plain, RoleSessionName="job", SourceIdentity="ana@example.org"
     )
@@ -421,6 +499,7 @@ def test_a_source_identity_is_permitted_once_and_stays(authority: LivingAuthorit
 def test_a_role_says_how_long_its_sessions_may_be_and_a_chain_lasts_an_hour(
     authority: LivingAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ana = new_holder(authority, "ana")
     long = new_trusting_role(
         authority,
         "long",
@@ -428,7 +507,6 @@ def test_a_role_says_how_long_its_sessions_may_be_and_a_chain_lasts_an_hour(
         may=(allow("sts:AssumeRole"),),
         MaxSessionDuration=7200,
     )
-    ana = new_holder(authority, "ana")
     too_long = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
     refused = refusal(ana.sts.assume_role, RoleArn=long, RoleSessionName="job", DurationSeconds=7201)
     assert refused == invalid(too_long)
@@ -543,12 +621,12 @@ def test_codes_cannot_be_guessed(at_a_step: LivingAuthority) -> None:
 
 
 def test_a_role_becomes_another_only_if_that_one_trusts_it(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "hop-ana")
     first = new_trusting_role(
         shared_authority, "hop-1", trust(user(shared_authority, "hop-ana")), may=(allow("sts:AssumeRole"),)
     )
     second = new_trusting_role(shared_authority, "hop-2", trust({"AWS": first}))
     other = new_trusting_role(shared_authority, "hop-other", trust(user(shared_authority, "hop-ana")))
-    ana = new_holder(shared_authority, "hop-ana")
     session = ana.assume(first)
     assert session.assume(second).arn == session_arn(shared_authority, "hop-2", "job")
     assert refusal(session.sts.assume_role, RoleArn=other, RoleSessionName="job")[0] == "AccessDenied"
@@ -557,10 +635,10 @@ def test_a_role_becomes_another_only_if_that_one_trusts_it(shared_authority: Liv
 
 
 def test_tags_can_be_passed_from_a_session_of_get_session_token(shared_authority: LivingAuthority) -> None:
+    ana = new_holder(shared_authority, "later-ana")
     role = new_trusting_role(
         shared_authority, "tagged-later", trust(user(shared_authority, "later-ana"), BOTH)
     )
-    ana = new_holder(shared_authority, "later-ana")
     session_of(ana).assume(role, Tags=[tag("team", "red")])
 
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import apsw
 import pytest
 from botocore.exceptions import ClientError
 
+from authority.calls import account, audit_records
+from authority.sts_calls import Device
 from command_line import keyturn
 from keyturn.authority.audit import Link
+from keyturn.authority.instance import ADMINISTRATOR
 from keyturn.authority.storage import audit_trail
 from keyturn.settings import Place, place
 from keyturn.store.sqlite import open_read_only
@@ -413,3 +417,38 @@ def test_progress_is_told_up_to_the_end(home: Path) -> None:
     progress: Callable[[int, int], None] = lambda done, whole: told.append((done, whole))  # noqa: E731 - typed
     verify_audit(place_below(home), progress)
     assert told[-1] == (13, 13)
+
+
+def test_one_time_codes_are_hidden_those_that_were_refused_too(authority: LivingAuthority) -> None:
+    """One that was refused may still work: for another device's name, or by another clock."""
+    device = Device(authority, ADMINISTRATOR)
+    iam, sts = authority.iam(), authority.sts()
+    wrong, right = "123456", device.proof["TokenCode"]
+    with suppress(ClientError):
+        sts.get_session_token(SerialNumber=device.serial, TokenCode=wrong)
+    sts.get_session_token(SerialNumber=device.serial, TokenCode=right)
+    role = f"arn:aws:iam::{account(authority)}:role/none"
+    with suppress(ClientError):
+        sts.assume_role(RoleArn=role, RoleSessionName="job", SerialNumber=device.serial, TokenCode=wrong)
+    with suppress(ClientError):
+        iam.resync_mfa_device(
+            UserName=ADMINISTRATOR,
+            SerialNumber=device.serial,
+            AuthenticationCode1=wrong,
+            AuthenticationCode2="654321",
+        )
+    events = {
+        event: audit_records(authority, event)
+        for event in ("EnableMFADevice", "ResyncMFADevice", "GetSessionToken", "AssumeRole")
+    }
+    assert all(events.values())
+    hidden = "HIDDEN_DUE_TO_SECURITY_REASONS"
+    for records in events.values():
+        for record in records:
+            asked = record["requestParameters"]
+            codes = {name: asked[name] for name in asked if "Code" in name}
+            assert codes
+            assert set(codes.values()) == {hidden}
+            assert asked["serialNumber"] == device.serial
+            assert wrong not in json.dumps(record)
+            assert right not in json.dumps(record)

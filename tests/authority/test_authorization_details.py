@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from authority.sts_calls import allow, new_holder, new_trusting_role, trust
 from keyturn.authority.authorization_details import LISTS
 from keyturn.authority.service_last_accessed import JOBS_KEPT_MS
 from keyturn.store.interface import Transaction
@@ -224,10 +226,100 @@ def test_a_deleted_key_was_used_all_the_same(authority: LivingAuthority) -> None
     assert accessed(authority, arn, "SERVICE_LEVEL")["sts"]["TotalAuthenticatedEntities"] == 1
 
 
-def test_what_the_records_can_t_tell_is_not_offered(iam: IAMClient, account: str) -> None:
+def made_policy(iam: IAMClient, name: str, action: str) -> str:
+    text = json.dumps(
+        {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": action, "Resource": "*"}}
+    )
+    return iam.create_policy(PolicyName=name, PolicyDocument=text)["Policy"]["Arn"]
+
+
+def test_a_session_s_call_is_its_role_s_and_not_its_user_s(authority: LivingAuthority, account: str) -> None:
+    iam = authority.iam()
+    ana = new_holder(authority, "ana", allow("sts:AssumeRole"))
+    role = new_trusting_role(
+        authority, "reader", trust({"AWS": f"arn:aws:iam::{account}:user/ana"}), may=(allow("iam:*"),)
+    )
+    session = ana.assume(role)
+    assert iam.get_role(RoleName="reader")["Role"]["RoleLastUsed"] == {}, "to be assumed is no use"
+    session.iam.list_users()
+    for _ in ("in memory", "in the file"):
+        used = iam.get_role(RoleName="reader")["Role"]["RoleLastUsed"]
+        assert used["Region"] == "eu-west-1"
+        assert abs(used["LastUsedDate"] - datetime.now(UTC)) < timedelta(minutes=1)
+        authority.keep_house()
+    (detail,) = iam.get_account_authorization_details(Filter=["Role"])["RoleDetailList"]
+    assert detail["RoleLastUsed"] == used
+    assert "RoleLastUsed" not in iam.list_roles()["Roles"][0]
+    of_role = accessed(authority, role, "ACTION_LEVEL")
+    assert [each["ActionName"] for each in of_role["iam"]["TrackedActionsLastAccessed"]] == ["ListUsers"]
+    assert of_role["iam"]["LastAuthenticatedEntity"] == role
+    assert of_role["sts"]["TotalAuthenticatedEntities"] == 0
+    of_user = accessed(authority, f"arn:aws:iam::{account}:user/ana", "ACTION_LEVEL")
+    assert of_user["iam"]["TotalAuthenticatedEntities"] == 0
+    assert [each["ActionName"] for each in of_user["sts"]["TrackedActionsLastAccessed"]] == ["AssumeRole"]
+
+
+def test_a_group_and_a_policy_are_accessed_by_who_is_in_them(
+    authority: LivingAuthority, account: str
+) -> None:
+    iam = authority.iam()
+    policy = made_policy(iam, "listing", "iam:List*")
+    ana, bob = new_holder(authority, "ana"), new_holder(authority, "bob")
+    new_holder(authority, "cy")
+    iam.create_group(GroupName="staff")
+    for name in ("ana", "cy"):
+        iam.add_user_to_group(GroupName="staff", UserName=name)
+    iam.attach_group_policy(GroupName="staff", PolicyArn=policy)
+    for name in ("ana", "bob"):
+        iam.attach_user_policy(UserName=name, PolicyArn=policy)
+    ana.iam.list_users()
+    authority.clock.advance(seconds=60)
+    bob.iam.list_groups()
+
+    of_group = accessed(authority, f"arn:aws:iam::{account}:group/staff", "SERVICE_LEVEL")["iam"]
+    assert of_group["TotalAuthenticatedEntities"] == 1
+    assert of_group["LastAuthenticatedEntity"] == f"arn:aws:iam::{account}:user/ana"
+    of_policy = accessed(authority, policy, "ACTION_LEVEL")["iam"]
+    assert of_policy["TotalAuthenticatedEntities"] == 2
+    assert of_policy["LastAuthenticatedEntity"] == f"arn:aws:iam::{account}:user/bob"
+    assert {
+        each["ActionName"]: each["LastAccessedEntity"] for each in of_policy["TrackedActionsLastAccessed"]
+    } == {
+        "ListGroups": f"arn:aws:iam::{account}:user/bob",
+        "ListUsers": f"arn:aws:iam::{account}:user/ana",
+    }
+    job = iam.generate_service_last_accessed_details(Arn=policy)["JobId"]
+    entities = iam.get_service_last_accessed_details_with_entities(JobId=job, ServiceNamespace="iam")
+    listed = entities["EntityDetailsList"]
+    assert [each["EntityInfo"]["Name"] for each in listed] == ["bob", "ana", "cy"]
+    assert ["LastAuthenticated" in each for each in listed] == [True, True, False]
+    user_id = iam.get_user(UserName="bob")["User"]["UserId"]
+    arn = f"arn:aws:iam::{account}:user/bob"
+    expected = {"Arn": arn, "Name": "bob", "Type": "USER", "Id": user_id, "Path": "/"}
+    assert listed[0]["EntityInfo"] == expected
+    first = iam.get_service_last_accessed_details_with_entities(JobId=job, ServiceNamespace="iam", MaxItems=1)
+    rest = iam.get_service_last_accessed_details_with_entities(
+        JobId=job, ServiceNamespace="iam", Marker=first["Marker"]
+    )
+    assert first["EntityDetailsList"] + rest["EntityDetailsList"] == listed
+
+
+@pytest.mark.parametrize("kind", ["role", "group", "policy"])
+def test_who_does_not_exist_has_no_details(iam: IAMClient, account: str, kind: str) -> None:
     with pytest.raises(ClientError) as refused:
-        iam.generate_service_last_accessed_details(Arn=f"arn:aws:iam::{account}:role/deploy")
-    assert refused.value.response["Error"]["Code"] == "NotImplemented"
+        iam.generate_service_last_accessed_details(Arn=f"arn:aws:iam::{account}:{kind}/nobody")
+    assert refused.value.response["Error"]["Code"] == "NoSuchEntity"
+
+
+def test_a_report_about_somebody_who_is_gone_is_not_found(authority: LivingAuthority) -> None:
+    iam = authority.iam()
+    policy = made_policy(iam, "short-lived", "iam:List*")
+    job = iam.generate_service_last_accessed_details(Arn=policy)["JobId"]
+    iam.get_service_last_accessed_details(JobId=job)
+    iam.delete_policy(PolicyArn=policy)
+    with pytest.raises(ClientError) as refused:
+        iam.get_service_last_accessed_details_with_entities(JobId=job, ServiceNamespace="iam")
+    assert refused.value.response["Error"]["Code"] == "NoSuchEntity"
 
 
 @pytest.mark.parametrize("name", ["nobody", "wrong/path/keyturn-admin"])

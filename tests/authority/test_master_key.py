@@ -71,6 +71,11 @@ def rotate(where: Place, batch: int = 2) -> Rotated:
     return asyncio.run(rotate_master_key(where, lambda _done, _whole: None, batch=batch))
 
 
+def mark_of(where: Place) -> Path:
+    (mark,) = where.locations.state.glob("*.mark")
+    return mark
+
+
 def start(home: Path, **flags: object) -> None:
     """Open everything as `serve` does, and close it again."""
     settings: ServeSettings = serve_settings(flags, environment_below(home))
@@ -254,7 +259,9 @@ def test_a_backup_of_before_opens_with_the_key_that_was_kept_or_is_rotated_too(h
     with pytest.raises(KeyturnError, match="is not the master key of this database") as refused:
         start(home)
     assert "--key-file" in str(refused.value.hint)
-    start(home, key_file=kept)
+    with pytest.raises(KeyturnError, match="older than its mark"):
+        start(home, key_file=kept)
+    start(home, key_file=kept, accept_rollback=True)
     assert len(rotate(where).kept) == 2
     start(home)
     assert secrets_in(where) == before
@@ -354,8 +361,9 @@ def test_a_waiting_key_stops_a_start_with_the_command_that_goes_on(home: Path) -
 
 def test_half_a_rotation_without_its_other_key_is_refused_and_the_key_named(home: Path) -> None:
     where = place_of(home)
-    backup = where.database.read_bytes()
+    backup, mark = where.database.read_bytes(), mark_of(where).read_bytes()
     rotated = rotate(where)
+    mark_of(where).write_bytes(mark)
     half_resealed = execute(where, "SELECT access_key_id, sealed_secret, kek_id FROM access_keys LIMIT 1")
     new_key = rotated.key_file.read_bytes()
     where.database.write_bytes(backup)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from authority.role_calls import refusal
+from authority.sts_calls import allow, deny, document, new_holder
 from keyturn.authority.login_profiles import REMEMBERED
 from keyturn.authority.password_policy import (
     SYMBOLS,
     check_password,
     password_expires_at,
-    users_may_change_password,
 )
 from keyturn.model.secrets import Secret
 from keyturn.wire.faults import Fault
@@ -239,16 +240,56 @@ def test_no_more_passwords_are_kept_than_can_be_asked_for(
     iam.update_login_profile(UserName=name, Password="Number-02")
 
 
-def test_passwords_expire_only_where_a_policy_says_so(
-    iam: IAMClient, shared_authority: LivingAuthority
-) -> None:
+def test_passwords_expire_only_where_a_policy_says_so() -> None:
     assert password_expires_at(None, 1000) is None
-    account = shared_authority.opened.instance.account_id
 
-    def may_change() -> bool:
-        with shared_authority.opened.store.read() as reader:
-            return users_may_change_password(reader, account)
 
-    assert not shared_authority.call(may_change)
-    iam.update_account_password_policy(AllowUsersToChangePassword=True)
-    assert shared_authority.call(may_change)
+# AllowUsersToChangePassword
+
+
+def new_person(authority: LivingAuthority, name: str, *statements: Any) -> Any:
+    """A client of a user with a password, in an account that asks for no second factor of anybody here."""
+    holder = new_holder(authority, name, *statements)
+    authority.iam().create_login_profile(UserName=name, Password="Number-00")
+    return holder.iam
+
+
+def test_the_account_can_permit_everybody_their_own_password(authority: LivingAuthority) -> None:
+    administrator = authority.iam()
+    ana = new_person(authority, "ana")
+    new_person(authority, "bob")
+    change = {"OldPassword": "Number-00", "NewPassword": "Number-01"}
+    assert refusal(ana.change_password, **change)[0] == "AccessDenied"
+    administrator.update_account_password_policy(AllowUsersToChangePassword=False, MinimumPasswordLength=6)
+    assert refusal(ana.change_password, **change)[0] == "AccessDenied"
+    administrator.update_account_password_policy(AllowUsersToChangePassword=True, MinimumPasswordLength=6)
+    ana.change_password(**change)
+    assert refusal(ana.change_password, **change)[2] == "The old password was incorrect."
+    assert refusal(ana.update_login_profile, UserName="bob", Password="Number-02")[0] == "AccessDenied"
+    administrator.delete_account_password_policy()
+    again = {"OldPassword": "Number-01", "NewPassword": "Number-02"}
+    assert "no identity-based policy allows" in refusal(ana.change_password, **again)[2]
+
+
+def test_who_may_change_a_password_may_read_what_it_must_be(authority: LivingAuthority) -> None:
+    """Without the second factor, which comes first of people, by a machine's key."""
+    machine = new_holder(authority, "machine").iam
+    authority.iam().update_account_password_policy(AllowUsersToChangePassword=True)
+    policy = machine.get_account_password_policy()["PasswordPolicy"]
+    assert policy["AllowUsersToChangePassword"] is True
+    authority.iam().update_account_password_policy(AllowUsersToChangePassword=False)
+    assert refusal(machine.get_account_password_policy)[0] == "AccessDenied"
+
+
+def test_a_deny_and_a_boundary_count_all_the_same(authority: LivingAuthority) -> None:
+    administrator = authority.iam()
+    administrator.update_account_password_policy(AllowUsersToChangePassword=True)
+    change = {"OldPassword": "Number-00", "NewPassword": "Number-01"}
+    denied = new_person(authority, "denied", deny("iam:ChangePassword"))
+    assert "explicit deny" in refusal(denied.change_password, **change)[2]
+    bounded = new_person(authority, "bounded")
+    boundary = administrator.create_policy(PolicyName="b", PolicyDocument=document(allow("iam:GetUser")))
+    administrator.put_user_permissions_boundary(
+        UserName="bounded", PermissionsBoundary=boundary["Policy"]["Arn"]
+    )
+    assert "no permissions boundary allows" in refusal(bounded.change_password, **change)[2]

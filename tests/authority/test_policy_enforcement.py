@@ -8,9 +8,22 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
 
 from authority.role_calls import TRUST_TEXT, account_of, refusal
-from authority.sts_calls import Holder, Statement, allow, deny, document, new_holder, new_trusting_role, trust
+from authority.sts_calls import (
+    Holder,
+    Statement,
+    allow,
+    deny,
+    document,
+    let_clients_follow,
+    new_holder,
+    new_trusting_role,
+    trust,
+)
+from keyturn.authority.operations import OPERATIONS
 from living_authority import LivingAuthority
 
 ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -246,6 +259,46 @@ def test_tags_of_the_resource_and_of_the_request_decide(shared_authority: Living
     assert not may(ana.untag_user, UserName="red-made", TagKeys=["note", "Team"])
 
 
+# Our own keys: about the access key
+
+
+def test_a_key_can_be_too_old_and_so_are_the_sessions_that_it_obtains(
+    authority: LivingAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`keys:Age` is in seconds, and of a session it is that of the key that obtained it."""
+    let_clients_follow(authority, monkeypatch)
+    young = {"NumericLessThan": {"keys:Age": "3600"}}
+    ana = new_holder(
+        authority, "aging-ana", allow("sts:AssumeRole"), allow("sts:GetFederationToken"), when(**young)
+    )
+    root = {"AWS": f"arn:aws:iam::{account_of(authority)}:root"}
+    role = new_trusting_role(authority, "aging", trust(root), may=(when(**young),))
+    assert may(ana.iam.list_users)
+    session = ana.assume(role)
+    assert may(session.iam.list_users)
+    authority.clock.advance(seconds=3590)
+    session = ana.assume(role)
+    assert may(session.iam.list_users)
+    authority.clock.advance(seconds=20)
+    assert not may(ana.iam.list_users)
+    assert not may(session.iam.list_users)
+    assert not may(ana.assume(role).iam.list_users)
+    again = authority.iam().create_access_key(UserName="aging-ana")["AccessKey"]
+    assert may(Holder(authority, again["AccessKeyId"], again["SecretAccessKey"]).iam.list_users)
+
+
+def test_what_a_key_was_made_for_stands_in_a_tag_with_its_name(shared_authority: LivingAuthority) -> None:
+    """AWS's console writes what is said of a key at its creation into such a tag of the user."""
+    iam = shared_authority.iam()
+    told = new_holder(shared_authority, "use-case", when(StringEquals={"keys:UseCase": "backup of the wiki"}))
+    second = iam.create_access_key(UserName="use-case")["AccessKey"]
+    other = Holder(shared_authority, second["AccessKeyId"], second["SecretAccessKey"])
+    assert not may(told.iam.list_users)
+    iam.tag_user(UserName="use-case", Tags=[{"Key": told.key, "Value": "backup of the wiki"}])
+    assert may(told.iam.list_users)
+    assert not may(other.iam.list_users)
+
+
 def test_only_certain_policies_can_be_attached(shared_authority: LivingAuthority) -> None:
     reading = "arn:aws:iam::aws:policy/IAMReadOnlyAccess"
     ana = new_holder(
@@ -287,6 +340,24 @@ def test_a_role_is_handed_to_machines_only_by_who_may_pass_it(shared_authority: 
         f"User: {ana.arn} is not authorized to perform: iam:PassRole on resource: {mighty} because no"
         " identity-based policy allows the iam:PassRole action"
     )
+
+
+def test_every_operation_that_aws_asks_pass_role_for_asks_for_it() -> None:
+    """As AWS documents its operations."""
+    asking = {
+        (service, name)
+        for service in ("iam", "sts", "secretsmanager", "cloudtrail")
+        for name, model in operation_models(service).items()
+        if "PassRole" in model.documentation
+    }
+    offered = {key for key in asking if key in OPERATIONS}
+    assert offered == {key for key, operation in OPERATIONS.items() if operation.passes is not None}
+    assert offered == {("iam", "AddRoleToInstanceProfile")}
+
+
+def operation_models(service: str) -> dict[str, OperationModel]:
+    model = ServiceModel(Loader().load_service_model(service, "service-2"), service_name=service)
+    return {name: model.operation_model(name) for name in model.operation_names}
 
 
 def test_a_change_of_policy_is_at_work_with_the_next_call(shared_authority: LivingAuthority) -> None:

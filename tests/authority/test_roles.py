@@ -23,7 +23,7 @@ from authority.role_calls import (
     refusal,
     too_many_tags,
 )
-from keyturn.authority.oidc_trust import fault_of_shared_provider
+from keyturn.authority.open_trust import OPEN_TO_ALL, fault_of_open_trust, fault_of_shared_provider
 from living_authority import LivingAuthority
 
 SIX_MEMBERS = {"Path", "RoleName", "RoleId", "Arn", "CreateDate", "AssumeRolePolicyDocument"}
@@ -355,6 +355,54 @@ def test_a_github_trust_is_seen_however_it_is_written(changes: dict[str, object]
 )
 def test_other_trust_needs_no_subject(changes: dict[str, object]) -> None:
     assert fault_of_shared_provider(github_trust(**changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "claim", "good", "wide"),
+    [
+        ("gitlab.com", "sub", "project_path:acme/shop:*", "project_path:*"),
+        ("app.terraform.io", "sub", "organization:acme:*", "organization:*"),
+        ("agent.buildkite.com", "sub", "organization:acme:pipeline:*", "*"),
+        ("oidc.vercel.com", "aud", "https://vercel.com/acme", "*"),
+        ("api.pulumi.com/oidc", "aud", "aws:acme", "*"),
+        ("studio.datachain.ai/api", "sub", "credentials:acme/*", "credentials:*"),
+    ],
+)
+def test_other_shared_providers_are_asked_for_the_claim_that_tells_their_customers_apart(
+    provider: str, claim: str, good: str, wide: str
+) -> None:
+    trusted = {"Federated": f"arn:aws:iam::123456789012:oidc-provider/{provider}"}
+    assert fault_of_shared_provider(github_trust(Principal=trusted)) == (
+        f"Trust policy with trusted principal {trusted['Federated']} must evaluate, using StringEquals, StringLike or"
+        f" StringEqualsIgnoreCase, {provider}:{claim} which is not scoped to all."
+    )
+    assert fault_of_shared_provider(
+        github_trust({"StringLike": {f"{provider}:{claim}": wide}}, Principal=trusted)
+    )
+    named = {"StringLike": {f"{provider}:{claim}": good}}
+    assert fault_of_shared_provider(github_trust(named, Principal=trusted)) is None
+    other = github_trust(named, Principal={"Federated": [trusted["Federated"], GITHUB]})
+    assert SUBJECT in str(fault_of_shared_provider(other)), "each is asked for its own"
+
+
+@pytest.mark.parametrize("principal", ["*", ["*"], {"AWS": "*"}, {"AWS": ["123456789012", "*"]}])
+@pytest.mark.parametrize("action", ["sts:AssumeRole", "sts:*", ["sts:TagSession", "sts:assume*"]])
+def test_a_trust_in_everybody_is_refused_unless_it_says_on_which_condition(
+    principal: Any, action: Any
+) -> None:
+    open_trust = github_trust(Principal=principal, Action=action)
+    assert fault_of_open_trust(open_trust) == OPEN_TO_ALL
+    assert fault_of_open_trust(open_trust | {"Statement": open_trust["Statement"][0] | {"Condition": {}}})
+    narrowed = {"StringEquals": {"aws:PrincipalTag/Team": "red"}}
+    assert fault_of_open_trust(github_trust(narrowed, Principal=principal, Action=action)) is None
+    assert fault_of_open_trust(github_trust(Principal=principal, Action=action, Effect="Deny")) is None
+
+
+def test_a_role_that_is_open_to_the_world_is_not_made(shared_authority: LivingAuthority) -> None:
+    iam = shared_authority.iam()
+    document = json.dumps(github_trust(Principal={"AWS": "*"}, Action="sts:AssumeRole"))
+    refused = refusal(iam.create_role, RoleName="open", AssumeRolePolicyDocument=document)
+    assert refused == ("MalformedPolicyDocument", 400, OPEN_TO_ALL)
 
 
 @pytest.mark.parametrize("statement", [None, [], "text", [1, "text", None], {}, [{"Effect": "Allow"}]])

@@ -21,6 +21,7 @@ from botocore.credentials import Credentials
 from botocore.httpsession import URLLib3Session
 from joserfc.jwk import RSAKey
 
+from authority.calls import audit_records
 from authority.oidc_issuer import Issuer, living_issuer, okp_key
 from authority.role_calls import Seen, account_of, refusal
 from authority.sts_calls import (
@@ -32,6 +33,7 @@ from authority.sts_calls import (
     new_trusting_role,
     trust,
 )
+from keyturn.authority.refused_identities import MOST_OF_ONE
 from keyturn.authority.storage import audit_trail, oidc_providers
 from keyturn.fetching import fetch
 from living_authority import REGION, HeldClock, LivingAuthority, living_authority
@@ -195,6 +197,30 @@ def test_a_session_goes_on_to_another_role_but_not_to_a_users_session(exchange: 
     session = exchange.assume()
     assert session.assume(second).arn.endswith(":assumed-role/after-ci/job")
     assert refusal(session.sts.get_session_token)[0] == "AccessDenied"
+
+
+def test_a_subject_that_is_refused_again_and_again_does_not_fill_the_trail(exchange: Exchange) -> None:
+    authority = exchange.authority
+
+    def settle() -> None:
+        authority.clock.advance(seconds=61)
+        authority.keep_house()
+
+    settle()
+    before = len(audit_records(authority, "RefusedWebIdentities"))
+    records = len(audit_records(authority, "AssumeRoleWithWebIdentity"))
+    token = exchange.token(sub="repo:stranger/app:ref")
+    for _ in range(MOST_OF_ONE + 4):
+        assert exchange.refused(token)[0] == "AccessDenied"
+    refused = audit_records(authority, "AssumeRoleWithWebIdentity")[records:]
+    assert [record["errorCode"] for record in refused] == ["AccessDenied"] * MOST_OF_ONE
+    exchange.answer()
+    settle()
+    (told,) = audit_records(authority, "RefusedWebIdentities")[before:]
+    assert told["requestParameters"]["count"] == "4"
+    assert set(told["requestParameters"]) == {"count", "firstAt", "lastAt"}
+    settle()
+    assert len(audit_records(authority, "RefusedWebIdentities")) == before + 1
 
 
 def test_the_audit_trail_names_the_subject_and_the_issuer(exchange: Exchange) -> None:

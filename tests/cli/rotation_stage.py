@@ -5,7 +5,8 @@ from __future__ import annotations
 import configparser
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -112,15 +113,21 @@ class RotationStage:
             [*KEYTURN, *words], capture_output=True, text=True, check=False, timeout=60, env=self.environment
         )
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """The same as a program of its own, to be signalled and killed."""
-        return subprocess.Popen(
+    @contextmanager
+    def begin(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """The same as a program of its own, to be signalled and killed; it is over when the block is."""
+        process = subprocess.Popen(
             [*KEYTURN, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
         )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
     def rotations(self) -> list[dict[str, Any]]:
         told = self.keyturn("status", "--finished", "--output", "json")

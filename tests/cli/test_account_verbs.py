@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +13,11 @@ import pyotp
 import pytest
 from botocore.exceptions import ClientError
 
+from authority.calls import audit_records
+from authority.sts_calls import Device
+from keyturn.authority.storage.audit_trail import audit_head
 from keyturn.cli.main import main
+from keyturn.store.sqlite import open_read_only
 from living_authority import LivingAuthority, environment_below, living_authority
 
 
@@ -126,21 +131,84 @@ def test_the_ready_made_policy_can_be_created_and_attached_and_holds_a_key_to_a_
 # account
 
 
-def test_what_is_required_can_be_shown_beside_the_server_and_changed_without_it(
-    home: Path, keyturn: Type
-) -> None:
+def shown_requirement(keyturn: Type) -> str:
+    lines = json_lines(keyturn("account", "show", "--output", "json"))
+    return {line["setting"]: line["value"] for line in lines}["mfa-required"]
+
+
+def test_what_is_required_can_be_shown_and_changed_without_the_server(home: Path, keyturn: Type) -> None:
     with living_authority(home):
         assert "mfa-required  people" in keyturn("account", "show").stdout
-        running = keyturn("account", "mfa-required", "off")
-        assert running.code == 1
-        assert "is in use by" in running.stderr
     said = keyturn("account", "mfa-required", "off")
     assert (said.code, said.stdout) == (0, "mfa-required: off\n")
-    shown = {
-        line["setting"]: line["value"] for line in json_lines(keyturn("account", "show", "--output", "json"))
-    }
-    assert shown["mfa-required"] == "off"
-    assert shown["alias"] == "-"
+    assert shown_requirement(keyturn) == "off"
+
+
+def test_a_running_server_is_asked_and_loosens_nothing_without_a_factor(home: Path, keyturn: Type) -> None:
+    with living_authority(home):
+        refused = keyturn("account", "mfa-required", "all")
+        assert (refused.code, "no MFA device" in refused.stderr) == (1, True)
+        refused = keyturn("account", "mfa-required", "off")
+        assert refused.code == 1
+        assert "needs a session with a second factor" in refused.stderr
+        assert shown_requirement(keyturn) == "people"
+        same = keyturn("account", "mfa-required", "people")
+        assert (same.code, same.stdout, same.stderr) == (0, "mfa-required: people\n", "before: people\n")
+
+
+def test_with_the_administrator_s_code_a_running_server_tightens_and_loosens_at_once(
+    home: Path, keyturn: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with living_authority(home) as authority:
+        machine = authority.iam(*authority.new_user_with_key("machine"))
+        authority.iam().attach_user_policy(
+            UserName="machine", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess"
+        )
+        assert machine.list_users()["Users"]
+        device = Device(authority, "administrator")
+        asked: list[str] = []
+
+        def typed(code: str, *words: str) -> Said:
+            with monkeypatch.context() as patch:
+                patch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
+                said = keyturn(*words)
+            asked.append(code)
+            return said
+
+        tightened = typed(device.proof["TokenCode"], "account", "mfa-required", "all")
+        assert (tightened.code, tightened.stderr) == (0, "before: people\n")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            machine.list_users()
+        wrong = typed("000000", "account", "mfa-required", "off")
+        assert wrong.code == 1
+        assert "AccessDenied" in wrong.stderr
+        assert shown_requirement(keyturn) == "all"
+        for nothing in ("", "12345", "no code"):
+            said = typed(nothing, "account", "mfa-required", "off")
+            assert (said.code, "a code of six digits is needed" in said.stderr) == (1, True)
+        loosened = typed(device.proof["TokenCode"], "account", "mfa-required", "off")
+        assert (loosened.code, loosened.stdout) == (0, "mfa-required: off\n")
+        assert machine.list_users()["Users"]
+        (first, last) = audit_records(authority, "UpdateAccountSettings")
+    assert first["requestParameters"] == {"mfaRequired": "all"}
+    assert last["additionalEventData"] == {"mfaRequiredBefore": "all"}
+    assert last["userIdentity"]["userName"] == "administrator"
+    assert last["userIdentity"]["sessionContext"]["attributes"]["mfaAuthenticated"] == "true"
+    assert last["eventSource"] == "keyturn"
+    assert not any(code in json.dumps(record) for code in asked if code for record in (first, last))
+
+
+def test_the_mark_follows_what_is_changed_with_the_server_stopped(home: Path, keyturn: Type) -> None:
+    with living_authority(home) as authority:
+        place = authority.settings.place
+        mark = place.mark_file(authority.opened.instance.instance_id)
+    for words in (("account", "mfa-required", "off"), ("master-key", "rotate")):
+        assert keyturn(*words).code == 0
+        assert keyturn("audit", "verify").code == 0
+        with open_read_only(place.database) as reader:
+            head = audit_head(reader)
+        kept = json.loads(mark.read_text())
+        assert (kept["sequence"], kept["revision"]) == (head.sequence, head.revision)
 
 
 def test_all_is_refused_until_the_administrator_has_a_device_and_then_holds_every_key(

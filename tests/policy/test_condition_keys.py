@@ -25,6 +25,9 @@ from keyturn.policy.condition_keys import CONDITION_KEYS, KeyType, is_known, key
         ("sts:RoleSessionName", KeyType.STRING),
         ("sts:TransitiveTagKeys", KeyType.ARRAY_OF_STRING),
         ("saml:aud", KeyType.STRING),
+        ("secretsmanager:VersionStage", KeyType.STRING),
+        ("keys:Age", KeyType.NUMERIC),
+        ("keys:UseCase", KeyType.STRING),
     ],
 )
 def test_a_key_has_its_kind_of_values(key: str, kind: KeyType) -> None:
@@ -32,14 +35,28 @@ def test_a_key_has_its_kind_of_values(key: str, kind: KeyType) -> None:
     assert is_known(key)
 
 
-@pytest.mark.parametrize("key", ["aws:Foo", "aws:PrincipalTag", "aws:username/x", "AWS:"])
-def test_a_global_key_that_is_not_listed_is_not_known(key: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws:Foo",
+        "aws:PrincipalTag",
+        "aws:username/x",
+        "AWS:",
+        "iam:Foo",
+        "STS:ExternalID2",
+        "sts:",
+        "secretsmanager:x",
+        "keys:Owner",
+        "keys:",
+    ],
+)
+def test_a_key_of_ours_that_is_not_listed_is_not_known(key: str) -> None:
     assert key_type(key) is None
     assert not is_known(key)
 
 
 @pytest.mark.parametrize(
-    "key", ["s3:prefix", "token.example.com:sub", "keys:Age", "iam:Foo", "x", "awsome:x"]
+    "key", ["s3:prefix", "token.example.com:sub", "cloudtrail:Foo", "x", "awsome:x", "keys"]
 )
 def test_keys_of_others_are_not_ours_to_judge(key: str) -> None:
     assert key_type(key) is None

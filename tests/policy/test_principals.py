@@ -32,7 +32,7 @@ CANONICAL = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be"
 
 BOB = user(BOB_ARN, "AIDAQWERTYUIOPASDFGHJ")
 SESSION = role_session(SESSION_ARN, ROLE_ARN, "AROAQWERTYUIOPASDFGHJ")
-FRED = federated_user(FRED_ARN, BOB_ARN)
+FRED = federated_user(FRED_ARN, BOB_ARN, "AIDAQWERTYUIOPASDFGHJ")
 ROOT = root_of(ACCOUNT)
 EC2 = service("ec2.amazonaws.com")
 GITHUB = federated(GITHUB_ARN)
@@ -59,6 +59,10 @@ def reach(element: Any, principal: Principal) -> Reach:
         ({"AWS": BOB_ARN}, FRED, Reach.NOBODY),
         ({"AWS": ROLE_ARN}, SESSION, Reach.CAPPED),
         ({"AWS": "AROAQWERTYUIOPASDFGHJ"}, SESSION, Reach.CAPPED),
+        ({"AWS": "AROAQWERTYUIOPASDFGHJ:run"}, SESSION, Reach.BY_ITSELF),
+        ({"AWS": "AROAQWERTYUIOPASDFGHJ:ruin"}, SESSION, Reach.NOBODY),
+        ({"AWS": "AROAJHGFDSAPOIUYTREWQ"}, SESSION, Reach.NOBODY),
+        ({"AWS": "AIDAQWERTYUIOPASDFGHJ"}, FRED, Reach.NOBODY),
         ({"AWS": ROLE_ARN.replace("/app", "")}, SESSION, Reach.NOBODY),
         ({"AWS": SESSION_ARN}, SESSION, Reach.BY_ITSELF),
         ({"AWS": SESSION_ARN + "2"}, SESSION, Reach.NOBODY),
@@ -98,6 +102,9 @@ def test_a_canonical_user_is_named_by_its_id() -> None:
         ([ROLE_ARN, ACCOUNT], [ROOT]),
         ([FRED_ARN, ACCOUNT], [FRED, ROOT]),
         (["AIDAQWERTYUIOPASDFGHJ", ACCOUNT], [BOB, ROOT]),
+        (["AROAQWERTYUIOPASDFGHJ:run", "AROAQWERTYUIOPASDFGHJ", ACCOUNT], [SESSION, ROOT]),
+        (["AROAQWERTYUIOPASDFGHJ:run", ROLE_ARN, ACCOUNT], [SESSION, ROOT]),
+        (["AROAQWERTYUIOPASDFGHJ", ACCOUNT], [ROOT]),
     ],
 )
 def test_not_principal_spares_whom_it_names_on_every_level(names: Any, spared: list[Principal]) -> None:
@@ -119,8 +126,9 @@ def test_not_principal_spares_services_and_providers_by_name() -> None:
     assert principals.concern(ANONYMOUS, has_boundary=False)
 
 
-def test_a_deny_of_a_user_is_one_of_its_federated_users() -> None:
-    principals = compile_principals({"Principal": {"AWS": BOB_ARN}})
+@pytest.mark.parametrize("name", [BOB_ARN, "AIDAQWERTYUIOPASDFGHJ"])
+def test_a_deny_of_a_user_is_one_of_its_federated_users(name: str) -> None:
+    principals = compile_principals({"Principal": {"AWS": name}})
     assert principals.concern(FRED, has_boundary=False)
     assert not principals.concern(SESSION, has_boundary=False)
 
@@ -137,6 +145,8 @@ def test_a_deny_of_a_user_is_one_of_its_federated_users() -> None:
         ("AWS", "arn:aws:iam::123456789012:group/makers"),
         ("AWS", "arn:aws:sts::123456789012:assumed-role/deploy/*"),
         ("AWS", "arn:aws:s3:::bucket"),
+        ("AWS", "AIDAQWERTYUIOPASDFGHJ:run"),
+        ("AWS", "AROAQWERTYUIOPASDFGHJ:*"),
         ("AWS", BOB_ARN + "\n"),
         ("Service", "-"),
         ("Service", "ec2.amazonaws.com/x"),

@@ -239,7 +239,19 @@ def test_a_refused_document_gets_the_text_of_aws(text: str, message: str) -> Non
     assert refusal(text) == message
 
 
-@pytest.mark.parametrize("key", ["aws:Foo", "AWS:user", "aws:PrincipalTag", "aws:", "aws:RequestTags/x"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws:Foo",
+        "AWS:user",
+        "aws:PrincipalTag",
+        "aws:",
+        "aws:RequestTags/x",
+        "iam:Foo",
+        "sts:External",
+        "keys:Owner",
+    ],
+)
 def test_a_global_key_that_does_not_exist_is_refused(key: str) -> None:
     message = f"The condition key {key} does not exist. Use a valid condition key."
     assert refusal(policy(with_condition("StringEquals", {key: "x"}))) == message

@@ -120,6 +120,27 @@ def test_what_botocore_sends_arrives(service: str) -> None:
     assert asked.arguments() == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "is_known"),
+    [
+        ("com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents", True),
+        ("CloudTrail_20131101.LookupEvents", True),
+        ("v20131101.CloudTrail_20131101.LookupEvents", False),
+        ("CloudTrail.LookupEvents", False),
+        (".LookupEvents", False),
+        ("LookupEvents", False),
+    ],
+)
+def test_a_target_may_be_short_as_the_javascript_sdk_sends_it(target: str, *, is_known: bool) -> None:
+    headers = [(b"x-amz-target", target.encode())]
+    assert contract("cloudtrail").is_asked(headers) is is_known
+    if is_known:
+        assert contract("cloudtrail").operation(headers).name == "LookupEvents"
+    else:
+        with pytest.raises(Fault, match="UnknownOperationException"):
+            contract("cloudtrail").operation(headers)
+
+
 def test_what_the_model_calls_sensitive_is_a_secret_from_the_first() -> None:
     arguments = decode("PutSecretValue", {"SecretId": "a", "SecretString": "hünter2"})
     assert arguments["secret_string"] == Secret("hünter2".encode())

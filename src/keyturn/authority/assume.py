@@ -23,7 +23,7 @@ from keyturn.authority.sessions import (
 )
 from keyturn.authority.storage import roles as role_rows
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import Tag, fold
 from keyturn.model.arns import federated_user_arn
 from keyturn.model.principals import AssumedRole, FederatedUser, User
 from keyturn.model.secrets import Secret

@@ -20,7 +20,7 @@ from keyturn.authority.storage import policies as rows
 from keyturn.authority.storage import roles as role_rows
 from keyturn.authority.storage import users as user_rows
 from keyturn.authority.storage.groups import Group
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import ROLE_TAGS, USER_TAGS, Tag, fold
 from keyturn.authority.users import find_user
 from keyturn.model.principals import Role, User
 from keyturn.policy.managed import MANAGED_POLICIES
@@ -77,13 +77,13 @@ def the_entity(call: Call, parameters: Parameters) -> Target:
     tags: Sequence[Tag] = ()
     if kind == "user":
         found = user_rows.user_by_name(call.reader, call.account_id, name)
-        tags = user_rows.tags_of_user(call.reader, found.user_id) if found else ()
+        tags = USER_TAGS.of(call.reader, found.user_id) if found else ()
     elif kind == "group":
         found = group_rows.group_by_name(call.reader, call.account_id, name)
     else:
         row = role_rows.role_by_name(call.reader, call.account_id, name)
         found = row.role if row else None
-        tags = role_rows.tags_of_role(call.reader, row.role.role_id) if row else ()
+        tags = ROLE_TAGS.of(call.reader, row.role.role_id) if row else ()
     if found is None or fold(found.arn) != fold(arn):
         return Target(arn, f"{kind} {name}")
     return Target(found.arn, f"{kind} {found.name}", tuple(tags))

@@ -26,11 +26,15 @@ from keyturn.model.access_keys import AccountId
 from keyturn.model.clock import iso8601
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 from keyturn.model.secrets import Secret
+from keyturn.settings import VERIFY_SERVICE
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault
 
 EVENT_VERSION: Final = "1.11"
 _to_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
+_ONE_TIME_CODES: Final = frozenset({"authentication_code1", "authentication_code2", "token_code"})
+"""A code that was refused may be one that still works: a wrong name beside it, a clock ahead."""
 _BATCH: Final = 1000
 _MOST_FAULTS: Final = 20
 
@@ -52,13 +56,13 @@ class AuditTrail:
             "eventVersion": EVENT_VERSION,
             "userIdentity": user_identity(caller),
             "eventTime": iso8601(call.now),
-            "eventSource": f"{operation.service}.amazonaws.com",
+            "eventSource": _source_of(operation),
             "eventName": operation.name,
             "awsRegion": call.facts.region,
             "sourceIPAddress": call.facts.source_address,
             "userAgent": call.facts.user_agent,
             "requestParameters": {
-                _camel(name): _told(value) for name, value in parameters.items() if value is not None
+                _camel(name): _told(name, value) for name, value in parameters.items() if value is not None
             },
             "responseElements": None if isinstance(outcome, Fault) else _response(outcome),
             "requestID": call.facts.request_id,
@@ -86,7 +90,7 @@ class AuditTrail:
             "eventVersion": EVENT_VERSION,
             "userIdentity": {"type": "AWSService", "invokedBy": "keyturn"},
             "eventTime": iso8601(now),
-            "eventSource": "keyturn",
+            "eventSource": VERIFY_SERVICE,
             "eventName": name,
             "requestParameters": details or None,
             "responseElements": None,
@@ -202,8 +206,14 @@ class Link:
         return record._replace(chain=self.of(record, previous))
 
 
-def _told(value: Any) -> Any:
-    return "HIDDEN_DUE_TO_SECURITY_REASONS" if isinstance(value, Secret) else value
+def _source_of(operation: Operation) -> str:
+    """The authority's own operations are no service of AWS's."""
+    own = operation.service == VERIFY_SERVICE
+    return VERIFY_SERVICE if own else f"{operation.service}.amazonaws.com"
+
+
+def _told(name: str, value: Any) -> Any:
+    return _HIDDEN if isinstance(value, Secret) or name in _ONE_TIME_CODES else value
 
 
 def _response(result: Result) -> Result | None:

@@ -35,20 +35,23 @@ _MOST_KNOWN: Final = 100_000
 class Caller:
     """Who signed the request: proof that authentication has happened."""
 
-    __slots__ = ("access_key_id", "principal", "session")
+    __slots__ = ("access_key_id", "key_created_at", "principal", "session")
 
     def __init__(
         self,
         access_key_id: AccessKeyId,
         principal: Principal,
         session: Session | None,
+        key_created_at: int | None,
         only_here: object,
     ) -> None:
+        """`key_created_at` is of the key that it is booked on, in epoch milliseconds; None where no key is."""
         if only_here is not _ONLY_HERE:
             raise TypeError("a Caller is made by authentication only")
         self.access_key_id = access_key_id
         self.principal = principal
         self.session = session
+        self.key_created_at = key_created_at
 
     @property
     def user(self) -> User | None:
@@ -99,7 +102,7 @@ class Refused:
 class _KnownKey:
     """A key and its user as the store has them, and what verification asks of it (`KeyRecord`)."""
 
-    __slots__ = ("_holder", "_sealer", "is_active", "principal", "user")
+    __slots__ = ("_holder", "_sealer", "is_active", "key_created_at", "principal", "user")
 
     session_token = None
     is_expired = False
@@ -110,6 +113,7 @@ class _KnownKey:
         self.is_active = holder.is_active
         self.user = holder.user
         self.principal: Principal | None = holder.user
+        self.key_created_at: int | None = holder.created_at
 
     def secret(self) -> Secret:
         return self._sealer.unseal(
@@ -125,16 +129,18 @@ class _KnownKey:
 class _TemporaryKey:
     """A session's key, as its token and the store tell it (`KeyRecord`)."""
 
-    __slots__ = ("_secret", "is_active", "is_expired", "principal", "session", "session_token")
+    __slots__ = (
+        *("_secret", "is_active", "is_expired", "key_created_at", "principal"),
+        *("session", "session_token"),
+    )
 
-    def __init__(
-        self, opened: OpenedToken, token: Secret, principal: Principal | None, *, is_expired: bool
-    ) -> None:
+    def __init__(self, opened: OpenedToken, token: Secret, standing: Standing, *, is_expired: bool) -> None:
         self._secret = opened.secret
         self.session = opened.session
         self.session_token = token
-        self.principal = principal
-        self.is_active = principal is not None
+        self.principal = standing.principal
+        self.key_created_at = standing.key_created_at
+        self.is_active = standing.principal is not None
         self.is_expired = is_expired
 
     def secret(self) -> Secret:
@@ -185,7 +191,7 @@ class Authentication:
                 )
             session = None if temporary is None else temporary.session
             return Authenticated(
-                Caller(outcome.access_key_id, key.principal, session, _ONLY_HERE),
+                Caller(outcome.access_key_id, key.principal, session, key.key_created_at, _ONLY_HERE),
                 outcome.service,
                 outcome.region,
                 outcome.signed_at_ms,
@@ -202,7 +208,7 @@ class Authentication:
         """Who a token of a registered provider vouches for. Raises a Fault in AWS's words."""
         identity = await self._web_identities.verify(token)
         user = WebIdentityUser(self._account_id, identity.provider.arn, identity.audience, identity.subject)
-        return Caller(AccessKeyId(""), user, None, _ONLY_HERE), identity
+        return Caller(AccessKeyId(""), user, None, None, _ONLY_HERE), identity
 
     def was_issued(self, access_key_id: AccessKeyId) -> bool:
         """Whether the id was ever one of ours."""
@@ -233,8 +239,8 @@ class Authentication:
         if opened is None:
             return None
         with self._store.read() as reader:
-            principal = principal_of(reader, opened.session)
-        return _TemporaryKey(opened, Secret(token), principal, is_expired=opened.session.is_expired(now))
+            standing = standing_of(reader, opened.session)
+        return _TemporaryKey(opened, Secret(token), standing, is_expired=opened.session.is_expired(now))
 
     def _look_up(self, access_key_id: AccessKeyId) -> _KnownKey | None:
         known = self._known.get(access_key_id)
@@ -252,27 +258,37 @@ class Authentication:
         return known
 
 
-def principal_of(reader: Reader, session: Session) -> Principal | None:
-    """Who a session acts as now; None if its key, user, role or identity provider is not what it was.
+class Standing(NamedTuple):
+    """Who a session acts as now, and since when its parent key is there."""
 
-    Deactivating a key ends the sessions that it obtained: on AWS they live on for up to 36 hours.
-    """
+    principal: Principal | None
+    """None if its key, user, role or identity provider is not what it was."""
+    key_created_at: int | None = None
+
+
+_ENDED: Final = Standing(None)
+
+
+def standing_of(reader: Reader, session: Session) -> Standing:
+    """Deactivating a key ends the sessions that it obtained: on AWS they live on for up to 36 hours."""
     user: User | None = None
+    key_created_at: int | None = None
     if session.parent_key is not None:
         holder = rows.holder_of(reader, AccessKeyId(session.parent_key))
         if holder is None or not holder.is_active:
-            return None
-        user = holder.user
+            return _ENDED
+        user, key_created_at = holder.user, holder.created_at
         if session.user_id is not None and user.user_id != session.user_id:
-            return None
+            return _ENDED
     elif session.provider is None or not oidc_rows.provider_exists(reader, session.provider):
-        return None
+        return _ENDED
     if session.role_id is not None:
         row = role_rows.role_by_id(reader, session.role_id)
-        return None if row is None else AssumedRole(row.role, session.name)
+        return _ENDED if row is None else Standing(AssumedRole(row.role, session.name), key_created_at)
     if user is None:
-        return None
-    return FederatedUser(user, session.name) if session.kind is SessionKind.FEDERATION else user
+        return _ENDED
+    is_federated = session.kind is SessionKind.FEDERATION
+    return Standing(FederatedUser(user, session.name) if is_federated else user, key_created_at)
 
 
 def still_holds(reader: Reader, caller: Caller, now: int) -> Caller:
@@ -288,9 +304,9 @@ def still_holds(reader: Reader, caller: Caller, now: int) -> Caller:
         holder = rows.holder_of(reader, caller.access_key_id)
         principal = holder.user if holder is not None and holder.is_active else None
     else:
-        principal = None if caller.session.is_expired(now) else principal_of(reader, caller.session)
+        principal = None if caller.session.is_expired(now) else standing_of(reader, caller.session).principal
     if principal is None:
         raise Fault(
             "InvalidClientTokenId", "The security token included in the request is invalid.", status=403
         )
-    return Caller(caller.access_key_id, principal, caller.session, _ONLY_HERE)
+    return Caller(caller.access_key_id, principal, caller.session, caller.key_created_at, _ONLY_HERE)

@@ -20,9 +20,11 @@ from keyturn.authority.operations import (
     Result,
     WriteCall,
 )
+from keyturn.authority.refused_identities import RefusedIdentities
 from keyturn.authority.services import Services
 from keyturn.authority.web_identity import WebIdentity
-from keyturn.model.clock import Clock
+from keyturn.model.clock import Clock, iso8601
+from keyturn.model.principals import WebIdentityUser
 from keyturn.sigv4.refusals import SIGNATURE_DOES_NOT_MATCH, Refusal
 from keyturn.store.interface import Store, Transaction
 from keyturn.wire.faults import Fault
@@ -42,6 +44,7 @@ class Authority:
         self.authentication = authentication
         self.services = services
         self._audit = audit
+        self._refused_identities = RefusedIdentities()
 
     @staticmethod
     def offered(service: str, name: str) -> Operation | None:
@@ -50,6 +53,9 @@ class Authority:
     def note_use(self, caller: Caller, facts: RequestFacts, now: int, action: str) -> None:
         """The signature has matched: a use, whatever comes of the call."""
         self.services.repeats.note_used(caller.access_key_id)
+        self.services.entity_uses.record(
+            caller.principal, at=now, service=facts.service, region=facts.region, action=action
+        )
         if caller.booked_on is not None:
             self.services.usage.record_use(
                 caller.booked_on,
@@ -80,6 +86,25 @@ class Authority:
             )
         elif _is_unproved(refusal) and self.authentication.was_issued(access_key_id):
             self.services.usage.record_unproved_refusal(access_key_id, at=now, source=source)
+
+    async def tell_of_refused_identities(self, *, is_last: bool = False) -> None:
+        """One record for the refusals that got none of their own; nothing while their minute lasts."""
+        now = self.clock.now_ms()
+        folded = self._refused_identities.due(now, is_last=is_last)
+        if folded is None:
+            return
+        await self.store.write(
+            lambda tx: self._audit.append_event(
+                tx,
+                "RefusedWebIdentities",
+                now,
+                self.services.random_bytes,
+                count=str(folded.count),
+                firstAt=iso8601(folded.first_at),
+                lastAt=iso8601(folded.last_at),
+            )
+        )
+        self._refused_identities.settled(folded)
 
     async def perform(
         self,
@@ -135,6 +160,12 @@ class Authority:
                 act(tx)
         if isinstance(outcome, Fault) and self.store.is_low_on_space:
             # The reserve is for revocations that happen, not for the record of those that do not.
+            return outcome
+        if (
+            isinstance(outcome, Fault)
+            and isinstance(caller.principal, WebIdentityUser)
+            and not self._refused_identities.may_be_recorded(caller.unique_id, now)
+        ):
             return outcome
         self._audit.append_call(call, operation, parameters, outcome)
         return outcome

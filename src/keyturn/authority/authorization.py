@@ -6,6 +6,7 @@ to a user or role only until the next change of a policy, attachment, membership
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,8 +20,9 @@ from keyturn.authority.sessions import Session, SessionKind
 from keyturn.authority.storage import login_profiles as login_rows
 from keyturn.authority.storage import policies as rows
 from keyturn.authority.storage import roles as role_rows
+from keyturn.authority.storage.password_policy import password_policy as password_policy_row
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import Tag, tags_of_user
+from keyturn.authority.storage.tags import ROLE_TAGS, USER_TAGS, Tag
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 from keyturn.policy import principals as named
 from keyturn.policy.actions import resource_types
@@ -35,6 +37,7 @@ from keyturn.policy.evaluation import (
     denial_message,
 )
 from keyturn.policy.managed import MANAGED_POLICIES
+from keyturn.settings import VERIFY_SERVICE
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault, access_denied
 
@@ -45,6 +48,32 @@ _ALWAYS_FOR_SESSIONS: Final = frozenset({"sts:GetCallerIdentity"})
 @lru_cache(maxsize=4096)
 def compiled(text: str, kind: DocumentKind = DocumentKind.IDENTITY) -> Document:
     return compile_document(text, kind)
+
+
+_OWN_PASSWORD: Final = AttachedPolicy(
+    "account password policy",
+    compile_document(
+        json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "AllowOwnPassword",
+                        "Effect": "Allow",
+                        "Action": "iam:ChangePassword",
+                        "Resource": [
+                            "arn:aws:iam::*:user/${aws:username}",
+                            "arn:aws:iam::*:user/*/${aws:username}",
+                        ],
+                    },
+                    {"Effect": "Allow", "Action": "iam:GetAccountPasswordPolicy", "Resource": "*"},
+                ],
+            }
+        )
+    ),
+)
+"""What AllowUsersToChangePassword permits every user, with nothing attached to them (IAM user guide, "Permitting
+IAM users to change their own passwords"). Boundaries and denials count all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +129,7 @@ class Authorization:
         Where nothing denies it, AWS does not say what is missing: a role that does not exist sounds the same.
         """
         held = self.held(call, writing=True)
-        tags = tuple(role_rows.tags_of_role(call.reader, role.role.role_id)) if role else ()
+        tags = tuple(ROLE_TAGS.of(call.reader, role.role.role_id)) if role else ()
         target = Target(role_arn, role_arn, tags)
         context = context_of(call, {}, target, held.tags) | dict(more)
         trust = None if role is None else trust_of(role)
@@ -157,7 +186,7 @@ class Authorization:
         A Deny on the ARN that AWS's own denials name counts all the same.
         """
         arn = target.arn
-        if resource_types(operation.service, operation.name):
+        if operation.service == VERIFY_SERVICE or resource_types(operation.service, operation.name):
             return self._asked(call, operation.action, arn, context, held, resource_policy_of(target))
         decision = self._asked(call, operation.action, "*", context, held, None)
         if decision.allowed and arn != "*":
@@ -202,7 +231,7 @@ def principal_named(caller: Caller) -> named.Principal:
     if isinstance(principal, AssumedRole):
         return named.role_session(principal.arn, principal.role.arn, principal.role.role_id)
     if isinstance(principal, FederatedUser):
-        return named.federated_user(principal.arn, principal.user.arn)
+        return named.federated_user(principal.arn, principal.user.arn, principal.user.user_id)
     if isinstance(principal, WebIdentityUser):
         return named.federated(principal.provider_arn)
     return named.user(principal.arn, principal.user_id)
@@ -245,17 +274,21 @@ def _held_by(reader: Reader, owner: User | RoleOwner) -> Held:
         return Held(
             policies_of(reader, owner.role_id),
             boundary_named(reader, boundary),
-            tuple(role_rows.tags_of_role(reader, owner.role_id)),
+            tuple(ROLE_TAGS.of(reader, owner.role_id)),
             (guardrails.FREEING_GUARDRAIL,),
         )
-    tags = tuple(tags_of_user(reader, owner.user_id))
+    tags = tuple(USER_TAGS.of(reader, owner.user_id))
     is_guarded = guardrails.applies(
         guardrails.mfa_required(reader, owner.account_id),
         has_login_profile=login_rows.login_profile(reader, owner.user_id) is not None,
         tags=tags,
     )
+    identity = policies_of(reader, owner.user_id)
+    password_policy = password_policy_row(reader, owner.account_id)
+    if password_policy is not None and password_policy.users_may_change:
+        identity = (*identity, _OWN_PASSWORD)
     return Held(
-        policies_of(reader, owner.user_id),
+        identity,
         boundary_named(reader, role_rows.boundary_of_user(reader, owner.user_id)),
         tags,
         (guardrails.FREEING_GUARDRAIL, *((guardrails.MFA_GUARDRAIL,) if is_guarded else ())),

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from keyturn.authority.boundaries import described_boundary
 from keyturn.authority.operations import Call, Result, anything, operation, page
 from keyturn.authority.roles import described as described_role
+from keyturn.authority.roles import last_used
 from keyturn.authority.storage import groups as group_rows
 from keyturn.authority.storage import instance_profiles as profile_rows
 from keyturn.authority.storage import policies as policy_rows
@@ -19,7 +20,7 @@ from keyturn.authority.storage import users as user_rows
 from keyturn.authority.storage.groups import Group
 from keyturn.authority.storage.policies import ManagedPolicy
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import ROLE_TAGS, USER_TAGS, fold
 from keyturn.authority.tags import tag_list
 from keyturn.authority.users import described as described_user
 from keyturn.model.principals import User
@@ -66,7 +67,7 @@ def _user(call: Call, user: User) -> Result:
         "GroupList": [group.name for group in group_rows.groups_of_user(call.reader, user.user_id)],
         "AttachedManagedPolicies": _attached(call, user.user_id),
         **described_boundary(role_rows.boundary_of_user(call.reader, user.user_id)),
-        "Tags": tag_list(user_rows.tags_of_user(call.reader, user.user_id)),
+        "Tags": tag_list(USER_TAGS.of(call.reader, user.user_id)),
     }
 
 
@@ -84,7 +85,7 @@ def _group(call: Call, group: Group) -> Result:
 
 def _role(call: Call, row: RoleRow) -> Result:
     role_id = row.role.role_id
-    shown = described_role(row)
+    shown = described_role(call, row)
     profiles = profile_rows.profiles_of_role_after(
         call.reader, call.account_id, role_id, "", _PROFILES_PER_ROLE
     )
@@ -104,8 +105,8 @@ def _role(call: Call, row: RoleRow) -> Result:
         "RolePolicyList": _inline(call, role_id),
         "AttachedManagedPolicies": _attached(call, role_id),
         **described_boundary(row.boundary_arn),
-        "Tags": tag_list(role_rows.tags_of_role(call.reader, role_id)),
-        "RoleLastUsed": {},
+        "Tags": tag_list(ROLE_TAGS.of(call.reader, role_id)),
+        "RoleLastUsed": last_used(call, row),
     }
 
 

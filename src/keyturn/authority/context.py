@@ -9,7 +9,7 @@ from typing import Final
 
 from keyturn.authority.operations import Call, Parameters, Target
 from keyturn.authority.sessions import SessionKind
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import Tag
 from keyturn.model.clock import iso8601
 from keyturn.model.principals import AssumedRole, FederatedUser, User, WebIdentityUser
 
@@ -28,6 +28,7 @@ def context_of(call: Call, parameters: Parameters, target: Target, principal_tag
     values |= _of_session(call)
     if target.boundary is not None:
         values["iam:permissionsboundary"] = target.boundary
+    values |= _of_key(call, principal_tags)
     values |= _of_parameters(parameters)
     values |= {f"aws:resourcetag/{key.lower()}": value for key, value in target.tags}
     values |= {f"iam:resourcetag/{key.lower()}": value for key, value in target.tags}
@@ -84,6 +85,20 @@ def _of_session(call: Call) -> Values:
     if session.kind is SessionKind.WEB_IDENTITY and session.provider is not None:
         values["aws:federatedprovider"] = session.provider
     values |= dict(session.claims)
+    return values
+
+
+def _of_key(call: Call, tags: tuple[Tag, ...]) -> Values:
+    """Our own keys, about the access key of the call: of a session, the key that obtained it."""
+    caller = call.caller
+    if caller.key_created_at is None:
+        return {}
+    values: Values = {"keys:age": str(max(0, call.now - caller.key_created_at) // 1000)}
+    if caller.user is not None:
+        # Where AWS's console keeps what a key was made for: in a tag of the user, named as the key.
+        made_for = next((value for key, value in tags if key == caller.booked_on), None)
+        if made_for is not None:
+            values["keys:usecase"] = made_for
     return values
 
 

@@ -9,7 +9,7 @@ from keyturn.authority.operations import Call, Parameters, Result, Target, Write
 from keyturn.authority.storage import groups as rows
 from keyturn.authority.storage import policies as policy_rows
 from keyturn.authority.storage.groups import Group
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import fold
 from keyturn.authority.users import check_path, find_user, the_user
 from keyturn.authority.users import described as described_user
 from keyturn.model.arns import group_arn

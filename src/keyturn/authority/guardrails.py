@@ -12,7 +12,7 @@ from typing import Final
 
 from keyturn.authority.storage import settings as rows
 from keyturn.authority.storage.mfa import devices_of_user
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import Tag
 from keyturn.model.access_keys import AccountId
 from keyturn.model.errors import KeyturnError
 from keyturn.model.principals import UserId

@@ -21,7 +21,7 @@ from keyturn.authority.roles import find_role, the_role
 from keyturn.authority.storage import instance_profiles as rows
 from keyturn.authority.storage.instance_profiles import InstanceProfile
 from keyturn.authority.storage.roles import role_by_id
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import PROFILE_TAGS, Tag, fold
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.authority.users import check_path
 from keyturn.model.arns import instance_profile_arn
@@ -44,7 +44,7 @@ def _the_profile(call: Call, parameters: Parameters) -> Target:
     profile = rows.profile_by_name(call.reader, call.account_id, name)
     if profile is None:
         return Target(instance_profile_arn(call.account_id, "/", name), f"instance profile {name}")
-    tags = rows.tags_of_profile(call.reader, profile.profile_id)
+    tags = PROFILE_TAGS.of(call.reader, profile.profile_id)
     return Target(profile.arn, f"instance profile {profile.name}", tuple(tags))
 
 
@@ -67,7 +67,7 @@ def _described(call: Call, profile: InstanceProfile) -> Result:
         "InstanceProfileId": profile.profile_id,
         "Arn": profile.arn,
         "CreateDate": profile.created_at,
-        "Roles": [described_role(role)] if role else [],
+        "Roles": [described_role(call, role)] if role else [],
     }
 
 
@@ -86,7 +86,7 @@ def create_instance_profile(
     profile_id = mint_unique_id(INSTANCE_PROFILE_PREFIX, call.services.random_bytes)
     profile = InstanceProfile(call.account_id, profile_id, instance_profile_name, path, None, call.now)
     rows.insert_profile(call.tx, profile)
-    rows.put_profile_tags(call.tx, call.account_id, profile_id, pairs)
+    PROFILE_TAGS.put(call.tx, call.account_id, profile_id, pairs)
     return {"InstanceProfile": _described(call, profile) | ({"Tags": tag_list(pairs)} if pairs else {})}
 
 
@@ -94,7 +94,7 @@ def create_instance_profile(
 def get_instance_profile(call: Call, *, instance_profile_name: str) -> Result:
     """With `Tags`, also when there are none."""
     profile = _find_profile(call, instance_profile_name)
-    tags = rows.tags_of_profile(call.reader, profile.profile_id)
+    tags = PROFILE_TAGS.of(call.reader, profile.profile_id)
     return {"InstanceProfile": _described(call, profile) | {"Tags": tag_list(tags)}}
 
 
@@ -174,14 +174,14 @@ def remove_role_from_instance_profile(
 @operation("iam", "TagInstanceProfile", _the_profile, writes=True)
 def tag_instance_profile(call: WriteCall, *, instance_profile_name: str, tags: Sequence[Result]) -> Result:
     profile_id = _find_profile(call, instance_profile_name).profile_id
-    pairs = check_new_tags(tags, rows.tags_of_profile(call.reader, profile_id), case_counts=True)
-    rows.put_profile_tags(call.tx, call.account_id, profile_id, pairs)
+    pairs = check_new_tags(tags, PROFILE_TAGS.of(call.reader, profile_id), case_counts=True)
+    PROFILE_TAGS.put(call.tx, call.account_id, profile_id, pairs)
     return {}
 
 
 @operation("iam", "UntagInstanceProfile", _the_profile, writes=True)
 def untag_instance_profile(call: WriteCall, *, instance_profile_name: str, tag_keys: Sequence[str]) -> Result:
-    rows.delete_profile_tags(call.tx, _find_profile(call, instance_profile_name).profile_id, tag_keys)
+    PROFILE_TAGS.delete(call.tx, _find_profile(call, instance_profile_name).profile_id, tag_keys)
     return {}
 
 
@@ -193,6 +193,6 @@ def _key(tag: Tag) -> str:
 def list_instance_profile_tags(
     call: Call, *, instance_profile_name: str, marker: str | None = None, max_items: int | None = None
 ) -> Result:
-    tags = rows.tags_of_profile(call.reader, _find_profile(call, instance_profile_name).profile_id)
+    tags = PROFILE_TAGS.of(call.reader, _find_profile(call, instance_profile_name).profile_id)
     listed, end = page_of(call, marker, max_items, tags, _key)
     return {"Tags": tag_list(listed), **end}

@@ -27,7 +27,8 @@ from keyturn.authority.operations import (
 )
 from keyturn.authority.storage import mfa as rows
 from keyturn.authority.storage.mfa import MfaDevice
-from keyturn.authority.storage.users import fold, user_by_id
+from keyturn.authority.storage.tags import DEVICE_TAGS, fold
+from keyturn.authority.storage.users import user_by_id
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.authority.users import described as described_user
 from keyturn.authority.users import find_user, the_user, user_or_caller
@@ -229,7 +230,7 @@ def create_virtual_mfa_device(
     )
     device = MfaDevice(serial_number, call.account_id, None, sealed, call.now)
     rows.insert_device(call.tx, device, sealer.kek_id)
-    rows.put_device_tags(call.tx, call.account_id, serial_number, pairs)
+    DEVICE_TAGS.put(call.tx, call.account_id, serial_number, pairs)
     uri = pyotp.TOTP(text).provisioning_uri(
         name=f"{virtual_mfa_device_name}@{call.account_id}", issuer_name=_ISSUER
     )
@@ -365,15 +366,15 @@ def get_mfa_device(call: Call, *, serial_number: str, user_name: str | None = No
 @operation("iam", "TagMFADevice", _the_device, writes=True)
 def tag_mfa_device(call: WriteCall, *, serial_number: str, tags: Sequence[Result]) -> Result:
     _find_device(call, serial_number)
-    pairs = check_new_tags(tags, rows.tags_of_device(call.reader, serial_number))
-    rows.put_device_tags(call.tx, call.account_id, serial_number, pairs)
+    pairs = check_new_tags(tags, DEVICE_TAGS.of(call.reader, serial_number))
+    DEVICE_TAGS.put(call.tx, call.account_id, serial_number, pairs)
     return {}
 
 
 @operation("iam", "UntagMFADevice", _the_device, writes=True)
 def untag_mfa_device(call: WriteCall, *, serial_number: str, tag_keys: Sequence[str]) -> Result:
     _find_device(call, serial_number)
-    rows.delete_device_tags(call.tx, serial_number, tag_keys)
+    DEVICE_TAGS.delete(call.tx, serial_number, tag_keys)
     return {}
 
 
@@ -383,6 +384,6 @@ def list_mfa_device_tags(
 ) -> Result:
     _find_device(call, serial_number)
     listed, end = page_of(
-        call, marker, max_items, rows.tags_of_device(call.reader, serial_number), lambda tag: fold(tag[0])
+        call, marker, max_items, DEVICE_TAGS.of(call.reader, serial_number), lambda tag: fold(tag[0])
     )
     return {"Tags": tag_list(listed), **end}

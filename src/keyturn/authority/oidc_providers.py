@@ -13,7 +13,7 @@ from typing import Final
 from keyturn.authority.operations import Call, Parameters, Result, Target, WriteCall, operation, page_of
 from keyturn.authority.storage import oidc_providers as rows
 from keyturn.authority.storage.oidc_providers import OidcProvider
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import PROVIDER_TAGS, Tag
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.model.arns import oidc_provider_arn
 from keyturn.wire.faults import (
@@ -49,7 +49,7 @@ def _find_provider(call: Call, arn: str) -> OidcProvider:
 
 def _the_provider(call: Call, parameters: Parameters) -> Target:
     arn = parameters["open_id_connect_provider_arn"]
-    return Target(arn, arn, tuple(rows.tags_of_provider(call.reader, arn)))
+    return Target(arn, arn, tuple(PROVIDER_TAGS.of(call.reader, arn)))
 
 
 def _the_new_provider(call: Call, parameters: Parameters) -> Target:
@@ -96,7 +96,7 @@ def create_open_id_connect_provider(
     arn = oidc_provider_arn(call.account_id, host_and_path)
     provider = OidcProvider(call.account_id, arn, host_and_path, call.now, None)
     rows.insert_provider(call.tx, provider, client_id_list, thumbprint_list)
-    rows.put_provider_tags(call.tx, call.account_id, arn, pairs)
+    PROVIDER_TAGS.put(call.tx, call.account_id, arn, pairs)
     return {"OpenIDConnectProviderArn": arn} | ({"Tags": tag_list(pairs)} if pairs else {})
 
 
@@ -108,7 +108,7 @@ def get_open_id_connect_provider(call: Call, *, open_id_connect_provider_arn: st
         "ClientIDList": rows.client_ids(call.reader, provider.arn),
         "ThumbprintList": rows.thumbprints(call.reader, provider.arn),
         "CreateDate": provider.created_at,
-        "Tags": tag_list(rows.tags_of_provider(call.reader, provider.arn)),
+        "Tags": tag_list(PROVIDER_TAGS.of(call.reader, provider.arn)),
     }
 
 
@@ -164,8 +164,8 @@ def tag_open_id_connect_provider(
     call: WriteCall, *, open_id_connect_provider_arn: str, tags: Sequence[Result]
 ) -> Result:
     arn = _find_provider(call, open_id_connect_provider_arn).arn
-    pairs = check_new_tags(tags, rows.tags_of_provider(call.reader, arn), case_counts=True)
-    rows.put_provider_tags(call.tx, call.account_id, arn, pairs)
+    pairs = check_new_tags(tags, PROVIDER_TAGS.of(call.reader, arn), case_counts=True)
+    PROVIDER_TAGS.put(call.tx, call.account_id, arn, pairs)
     return {}
 
 
@@ -174,7 +174,7 @@ def untag_open_id_connect_provider(
     call: WriteCall, *, open_id_connect_provider_arn: str, tag_keys: Sequence[str]
 ) -> Result:
     arn = _find_provider(call, open_id_connect_provider_arn).arn
-    rows.delete_provider_tags(call.tx, arn, tag_keys)
+    PROVIDER_TAGS.delete(call.tx, arn, tag_keys)
     return {}
 
 
@@ -190,6 +190,6 @@ def list_open_id_connect_provider_tags(
     marker: str | None = None,
     max_items: int | None = None,
 ) -> Result:
-    tags = rows.tags_of_provider(call.reader, _find_provider(call, open_id_connect_provider_arn).arn)
+    tags = PROVIDER_TAGS.of(call.reader, _find_provider(call, open_id_connect_provider_arn).arn)
     listed, end = page_of(call, marker, max_items, tags, _key)
     return {"Tags": tag_list(listed), **end}

@@ -11,9 +11,7 @@ from typing import Final
 from keyturn.authority.operations import Call, Result, WriteCall, anything, operation
 from keyturn.authority.storage import password_policy as rows
 from keyturn.authority.storage.password_policy import PasswordPolicy
-from keyturn.model.access_keys import AccountId
 from keyturn.model.secrets import Secret
-from keyturn.store.interface import Reader
 from keyturn.wire.faults import Fault, no_such_entity
 
 SHORTEST_BY_DEFAULT: Final = 8
@@ -76,12 +74,6 @@ def password_expires_at(policy: PasswordPolicy | None, changed_at: int) -> int |
     if policy is None or policy.max_age_days is None:
         return None
     return changed_at + policy.max_age_days * DAY_MS
-
-
-def users_may_change_password(reader: Reader, account_id: AccountId) -> bool:
-    """Whether every user may change their own password and read this policy, without a policy attached."""
-    policy = rows.password_policy(reader, account_id)
-    return policy is not None and policy.users_may_change
 
 
 @operation("iam", "UpdateAccountPasswordPolicy", anything, writes=True)

@@ -27,7 +27,7 @@ from keyturn.authority.storage import policies as rows
 from keyturn.authority.storage import roles as role_rows
 from keyturn.authority.storage.policies import ManagedPolicy, PolicyVersion
 from keyturn.authority.storage.roles import Holder
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import Tag, fold
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.authority.users import check_path, find_user, the_user
 from keyturn.model.access_keys import AccountId

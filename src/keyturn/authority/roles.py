@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from keyturn.authority.boundaries import check_boundary, described_boundary
 from keyturn.authority.identifiers import ROLE_PREFIX, mint_unique_id
-from keyturn.authority.oidc_trust import fault_of_shared_provider
+from keyturn.authority.named_principals import by_arns, by_unique_ids
+from keyturn.authority.open_trust import fault_of_open_trust, fault_of_shared_provider
 from keyturn.authority.operations import (
     Call,
     Parameters,
@@ -24,7 +25,7 @@ from keyturn.authority.storage import instance_profiles as profile_rows
 from keyturn.authority.storage import policies as policy_rows
 from keyturn.authority.storage import roles as rows
 from keyturn.authority.storage.roles import RoleRow
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import ROLE_TAGS, fold
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.authority.users import check_path
 from keyturn.model.arns import role_arn
@@ -63,7 +64,7 @@ def the_role(call: Call, parameters: Parameters) -> Target:
     row = rows.role_by_name(call.reader, call.account_id, name)
     if row is None:
         return Target(role_arn(call.account_id, "/", name), f"role {name}")
-    tags = rows.tags_of_role(call.reader, row.role.role_id)
+    tags = ROLE_TAGS.of(call.reader, row.role.role_id)
     return Target(row.role.arn, f"role {row.role.name}", tuple(tags), row.boundary_arn)
 
 
@@ -86,21 +87,26 @@ def check_trust_policy(document: str) -> None:
         raise malformed_policy_document("This policy contains invalid Json") from unreadable
     except MalformedPolicyDocumentError as malformed:
         raise malformed_policy_document(malformed.message) from malformed
-    fault = fault_of_shared_provider(elements)
+    fault = fault_of_shared_provider(elements) or fault_of_open_trust(elements)
     if fault is not None:
         raise malformed_policy_document(fault)
 
 
-def _check_new_trust_policy(document: str) -> None:
+def _new_trust_policy(call: Call, document: str) -> str:
+    """The document as it is kept, if it may be written. Its size counts as it was written."""
     check_trust_policy(document)
     if size_without_whitespace(document) > TRUST_POLICY_SIZE:
         raise limit_exceeded(f"Cannot exceed quota for ACLSizePerRole: {TRUST_POLICY_SIZE}")
+    try:
+        return by_unique_ids(call.reader, call.account_id, document)
+    except MalformedPolicyDocumentError as malformed:
+        raise malformed_policy_document(malformed.message) from malformed
 
 
 # What IAM shows of a role differs from answer to answer.
 
 
-def described(row: RoleRow) -> Result:
+def described(call: Call, row: RoleRow) -> Result:
     """The members that every answer has. The trust policy is percent-encoded by RFC 3986; clients decode."""
     role = row.role
     return {
@@ -109,8 +115,14 @@ def described(row: RoleRow) -> Result:
         "RoleId": role.role_id,
         "Arn": role.arn,
         "CreateDate": role.created_at,
-        "AssumeRolePolicyDocument": quote(row.trust_policy, safe=""),
+        "AssumeRolePolicyDocument": quote(by_arns(call.reader, call.account_id, row.trust_policy), safe=""),
     }
+
+
+def last_used(call: Call, row: RoleRow) -> Result:
+    """`RoleLastUsed`: when a session of the role last called, and from which region it said it did."""
+    use = call.services.entity_uses.last_of(row.role.role_id)
+    return {} if use is None else {"LastUsedDate": use.at, "Region": use.region}
 
 
 def _description(row: RoleRow) -> Result:
@@ -118,12 +130,12 @@ def _description(row: RoleRow) -> Result:
 
 
 def _tags(call: Call, row: RoleRow) -> Result:
-    tags = rows.tags_of_role(call.reader, row.role.role_id)
+    tags = ROLE_TAGS.of(call.reader, row.role.role_id)
     return {"Tags": tag_list(tags)} if tags else {}
 
 
-def _listed(row: RoleRow) -> Result:
-    return described(row) | _description(row) | {"MaxSessionDuration": row.max_session_seconds}
+def _listed(call: Call, row: RoleRow) -> Result:
+    return described(call, row) | _description(row) | {"MaxSessionDuration": row.max_session_seconds}
 
 
 @operation("iam", "CreateRole", _the_new_role, writes=True)
@@ -141,7 +153,7 @@ def create_role(
     """The answer shows neither the description nor the longest session, as AWS's does not."""
     check_path(path)
     pairs = check_new_tags(tags)
-    _check_new_trust_policy(assume_role_policy_document)
+    trust_policy = _new_trust_policy(call, assume_role_policy_document)
     if permissions_boundary is not None:
         check_boundary(call, permissions_boundary)
     if rows.role_by_name(call.reader, call.account_id, role_name):
@@ -151,22 +163,24 @@ def create_role(
     role_id = RoleId(mint_unique_id(ROLE_PREFIX, call.services.random_bytes))
     row = RoleRow(
         Role(call.account_id, role_id, role_name, path, call.now),
-        assume_role_policy_document,
+        trust_policy,
         description,
         max_session_duration,
         permissions_boundary,
     )
     rows.insert_role(call.tx, row)
-    rows.put_role_tags(call.tx, call.account_id, role_id, pairs)
-    return {"Role": described(row) | described_boundary(row.boundary_arn) | _tags(call, row)}
+    ROLE_TAGS.put(call.tx, call.account_id, role_id, pairs)
+    return {"Role": described(call, row) | described_boundary(row.boundary_arn) | _tags(call, row)}
 
 
 @operation("iam", "GetRole", the_role)
 def get_role(call: Call, *, role_name: str) -> Result:
-    """`RoleLastUsed` is there and empty: the use of a session is booked on the key that obtained it."""
     row = find_role(call, role_name)
     return {
-        "Role": _listed(row) | {"RoleLastUsed": {}} | described_boundary(row.boundary_arn) | _tags(call, row)
+        "Role": _listed(call, row)
+        | {"RoleLastUsed": last_used(call, row)}
+        | described_boundary(row.boundary_arn)
+        | _tags(call, row)
     }
 
 
@@ -181,7 +195,7 @@ def list_roles(
         lambda after, limit: rows.roles_after(call.reader, call.account_id, after, path_prefix, limit),
         lambda row: fold(row.role.name),
     )
-    return {"Roles": [_listed(row) for row in roles], **end}
+    return {"Roles": [_listed(call, row) for row in roles], **end}
 
 
 @operation("iam", "UpdateRole", the_role, writes=True)
@@ -207,14 +221,13 @@ def update_role(
 def update_role_description(call: WriteCall, *, role_name: str, description: str) -> Result:
     row = replace(find_role(call, role_name), description=description)
     rows.update_role(call.tx, row)
-    return {"Role": described(row) | _description(row)}
+    return {"Role": described(call, row) | _description(row)}
 
 
 @operation("iam", "UpdateAssumeRolePolicy", the_role, writes=True)
 def update_assume_role_policy(call: WriteCall, *, role_name: str, policy_document: str) -> Result:
     row = find_role(call, role_name)
-    _check_new_trust_policy(policy_document)
-    rows.update_role(call.tx, replace(row, trust_policy=policy_document))
+    rows.update_role(call.tx, replace(row, trust_policy=_new_trust_policy(call, policy_document)))
     return {}
 
 
@@ -261,15 +274,15 @@ def delete_role_permissions_boundary(call: WriteCall, *, role_name: str) -> Resu
 @operation("iam", "TagRole", the_role, writes=True)
 def tag_role(call: WriteCall, *, role_name: str, tags: Sequence[Result]) -> Result:
     role_id = find_role(call, role_name).role.role_id
-    pairs = check_new_tags(tags, rows.tags_of_role(call.reader, role_id))
-    rows.put_role_tags(call.tx, call.account_id, role_id, pairs)
+    pairs = check_new_tags(tags, ROLE_TAGS.of(call.reader, role_id))
+    ROLE_TAGS.put(call.tx, call.account_id, role_id, pairs)
     call.services.authorization.policies_changed(call.tx)
     return {}
 
 
 @operation("iam", "UntagRole", the_role, writes=True)
 def untag_role(call: WriteCall, *, role_name: str, tag_keys: Sequence[str]) -> Result:
-    rows.delete_role_tags(call.tx, find_role(call, role_name).role.role_id, tag_keys)
+    ROLE_TAGS.delete(call.tx, find_role(call, role_name).role.role_id, tag_keys)
     call.services.authorization.policies_changed(call.tx)
     return {}
 
@@ -278,6 +291,6 @@ def untag_role(call: WriteCall, *, role_name: str, tag_keys: Sequence[str]) -> R
 def list_role_tags(
     call: Call, *, role_name: str, marker: str | None = None, max_items: int | None = None
 ) -> Result:
-    tags = rows.tags_of_role(call.reader, find_role(call, role_name).role.role_id)
+    tags = ROLE_TAGS.of(call.reader, find_role(call, role_name).role.role_id)
     listed, end = page_of(call, marker, max_items, tags, lambda tag: fold(tag[0]))
     return {"Tags": tag_list(listed), **end}

@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from keyturn.authority.named_principals import by_arns, by_unique_ids
 from keyturn.authority.operations import ANYTHING, Call, Parameters, Result, Target, WriteCall, operation
 from keyturn.authority.storage import secrets_manager as rows
 from keyturn.authority.storage.secrets_manager import SecretVersion, StoredSecret
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import Tag
 from keyturn.authority.tags import tag_list
 from keyturn.model.secrets import Secret
 from keyturn.policy.document import DocumentKind
@@ -803,18 +804,19 @@ def untag_resource(call: WriteCall, *, secret_id: str, tag_keys: Sequence[str]) 
 # Resource policies
 
 
-def _malformed_policy(document: str) -> str | None:
-    """What is wrong with a secret's policy, or None."""
+def _kept_policy(call: Call, document: str) -> str:
+    """A secret's policy as it is kept. Raises MalformedPolicyDocumentError in Secrets Manager's words."""
     try:
         read_elements(document)
         validate(document, kind=DocumentKind.RESOURCE, max_size=POLICY_SIZE)
-    except UnreadableError:
-        return "This resource policy contains invalid Json."
+        return by_unique_ids(call.reader, call.account_id, document)
+    except UnreadableError as unreadable:
+        raise MalformedPolicyDocumentError("This resource policy contains invalid Json.") from unreadable
     except MalformedPolicyDocumentError as malformed:
         if malformed.message.startswith("Invalid principal"):
-            return "This resource policy contains an unsupported principal."
-        return malformed.message
-    return None
+            told = "This resource policy contains an unsupported principal."
+            raise MalformedPolicyDocumentError(told) from malformed
+        raise
 
 
 def _is_public(document: str) -> bool:
@@ -845,16 +847,17 @@ def put_resource_policy(
 ) -> Result:
     _refuse_unsupported(PolicyName=policy_name)
     secret = _find_usable(call, secret_id)
-    fault = _malformed_policy(resource_policy)
-    if fault is not None:
-        raise _fault("MalformedPolicyDocumentException", fault)
+    try:
+        kept = _kept_policy(call, resource_policy)
+    except MalformedPolicyDocumentError as malformed:
+        raise _fault("MalformedPolicyDocumentException", malformed.message) from malformed
     if block_public_policy and _is_public(resource_policy):
         raise _fault(
             "PublicPolicyException",
             "The BlockPublicPolicy parameter is set to true, and the resource policy did not prevent broad access"
             " to the secret.",
         )
-    rows.update_secret(call.tx, replace(secret, resource_policy=resource_policy))
+    rows.update_secret(call.tx, replace(secret, resource_policy=kept))
     return _identified(secret)
 
 
@@ -862,7 +865,9 @@ def put_resource_policy(
 def get_resource_policy(call: Call, *, secret_id: str, policy_name: str | None = None) -> Result:
     _refuse_unsupported(PolicyName=policy_name)
     secret = _find_usable(call, secret_id)
-    return {**_identified(secret), "ResourcePolicy": secret.resource_policy}
+    policy = secret.resource_policy
+    shown = None if policy is None else by_arns(call.reader, call.account_id, policy)
+    return {**_identified(secret), "ResourcePolicy": shown}
 
 
 @operation(_SERVICE, "DeleteResourcePolicy", _the_secret, writes=True)
@@ -881,11 +886,15 @@ def _the_secret_if_named(call: Call, parameters: Parameters) -> Target:
 def validate_resource_policy(call: Call, *, resource_policy: str, secret_id: str | None = None) -> Result:
     if secret_id is not None:
         _find_usable(call, secret_id)
-    fault = _malformed_policy(resource_policy)
-    check = "Malformed policy"
-    if fault is None and _is_public(resource_policy):
-        check, fault = "Public policy", "The resource policy allows access to everybody."
-    errors = [] if fault is None else [{"CheckName": check, "ErrorMessage": fault}]
+    errors = []
+    try:
+        _kept_policy(call, resource_policy)
+    except MalformedPolicyDocumentError as malformed:
+        errors = [{"CheckName": "Malformed policy", "ErrorMessage": malformed.message}]
+    else:
+        if _is_public(resource_policy):
+            told = "The resource policy allows access to everybody."
+            errors = [{"CheckName": "Public policy", "ErrorMessage": told}]
     return {"PolicyValidationPassed": not errors, "ValidationErrors": errors}
 
 

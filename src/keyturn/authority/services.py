@@ -1,4 +1,4 @@
-"""What handlers may reach beside the database: sealing, randomness, last use. Handed in, so that tests can hold it."""
+"""What handlers may reach beside the database: sealing, randomness, last uses. Handed in, so that tests can hold it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyturn.authority.authorization import Authorization
+from keyturn.authority.entity_uses import EntityUses
 from keyturn.authority.last_used import UsageRecorder
 from keyturn.authority.repeats import Repeats
 from keyturn.model.access_keys import AccessKeyId, AccountId
@@ -18,6 +19,7 @@ class Services:
     sealer: Sealer
     random_bytes: Callable[[int], bytes]
     usage: UsageRecorder
+    entity_uses: EntityUses
     repeats: Repeats
     authorization: Authorization
     forget_key: Callable[[AccessKeyId], None]

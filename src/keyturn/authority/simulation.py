@@ -22,7 +22,7 @@ from keyturn.authority.attached_policies import (
 )
 from keyturn.authority.operations import DEFAULT_PAGE, Call, Result, operation, page
 from keyturn.authority.storage import users as user_rows
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import fold
 from keyturn.policy import principals as named
 from keyturn.policy.context import Context, Value
 from keyturn.policy.document import Document, DocumentKind

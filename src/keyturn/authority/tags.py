@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from keyturn.authority.operations import Result
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import Tag, fold
 from keyturn.wire.faults import invalid_input, limit_exceeded
 
 MOST_TAGS: Final = 50

@@ -24,6 +24,7 @@ from keyturn.authority.storage import users as rows
 from keyturn.authority.storage.login_profiles import has_login_profile
 from keyturn.authority.storage.mfa import devices_of_user
 from keyturn.authority.storage.roles import boundary_of_user, set_boundary_of_user
+from keyturn.authority.storage.tags import USER_TAGS, fold
 from keyturn.authority.tags import check_new_tags, tag_list
 from keyturn.model.arns import user_arn
 from keyturn.model.principals import User, UserId
@@ -70,7 +71,7 @@ def the_user(call: Call, parameters: Parameters) -> Target:
     return Target(
         user.arn,
         f"user {user.name}",
-        tuple(rows.tags_of_user(call.reader, user.user_id)),
+        tuple(USER_TAGS.of(call.reader, user.user_id)),
         boundary_of_user(call.reader, user.user_id),
     )
 
@@ -111,7 +112,7 @@ def described(user: User) -> Result:
 
 def _described_in_full(reader: Reader, user: User) -> Result:
     """With boundary and tags, which listings do not show."""
-    tags = rows.tags_of_user(reader, user.user_id)
+    tags = USER_TAGS.of(reader, user.user_id)
     boundary = described_boundary(boundary_of_user(reader, user.user_id))
     return described(user) | boundary | ({"Tags": tag_list(tags)} if tags else {})
 
@@ -134,7 +135,7 @@ def create_user(
     user_id = UserId(mint_unique_id(USER_PREFIX, call.services.random_bytes))
     user = User(call.account_id, user_id, user_name, path, call.now)
     rows.insert_user(call.tx, user)
-    rows.put_user_tags(call.tx, call.account_id, user_id, pairs)
+    USER_TAGS.put(call.tx, call.account_id, user_id, pairs)
     if permissions_boundary is not None:
         set_boundary_of_user(call.tx, user_id, permissions_boundary)
     return {"User": _described_in_full(call.reader, user)}
@@ -154,7 +155,7 @@ def list_users(
         marker,
         max_items,
         lambda after, limit: rows.users_after(call.reader, call.account_id, after, path_prefix, limit),
-        lambda user: rows.fold(user.name),
+        lambda user: fold(user.name),
     )
     return {"Users": [described(user) for user in users], **end}
 
@@ -217,15 +218,15 @@ def delete_user_permissions_boundary(call: WriteCall, *, user_name: str) -> Resu
 @operation("iam", "TagUser", the_user, writes=True)
 def tag_user(call: WriteCall, *, user_name: str, tags: Sequence[Result]) -> Result:
     user = find_user(call, user_name)
-    pairs = check_new_tags(tags, rows.tags_of_user(call.reader, user.user_id))
-    rows.put_user_tags(call.tx, call.account_id, user.user_id, pairs)
+    pairs = check_new_tags(tags, USER_TAGS.of(call.reader, user.user_id))
+    USER_TAGS.put(call.tx, call.account_id, user.user_id, pairs)
     call.services.authorization.policies_changed(call.tx)
     return {}
 
 
 @operation("iam", "UntagUser", the_user, writes=True)
 def untag_user(call: WriteCall, *, user_name: str, tag_keys: Sequence[str]) -> Result:
-    rows.delete_user_tags(call.tx, find_user(call, user_name).user_id, tag_keys)
+    USER_TAGS.delete(call.tx, find_user(call, user_name).user_id, tag_keys)
     call.services.authorization.policies_changed(call.tx)
     return {}
 
@@ -234,6 +235,6 @@ def untag_user(call: WriteCall, *, user_name: str, tag_keys: Sequence[str]) -> R
 def list_user_tags(
     call: Call, *, user_name: str, marker: str | None = None, max_items: int | None = None
 ) -> Result:
-    tags = rows.tags_of_user(call.reader, find_user(call, user_name).user_id)
-    listed, end = page_of(call, marker, max_items, tags, lambda tag: rows.fold(tag[0]))
+    tags = USER_TAGS.of(call.reader, find_user(call, user_name).user_id)
+    listed, end = page_of(call, marker, max_items, tags, lambda tag: fold(tag[0]))
     return {"Tags": tag_list(listed), **end}

@@ -21,8 +21,10 @@ people  users with a login profile (a password) must prove a second factor; the 
 all     every user, also with an access key alone; the tag keyturn:mfa-exempt frees one
 off     nobody
 
-The server must be stopped: whoever holds the data directory and the master key can always say `off` again.
-`all` is refused while the user `administrator` has no MFA device. The change stands in the audit trail.
+While the server runs it is asked to, in a call that the administrator signs; if the user `administrator` has an MFA
+device, its code is asked for, or read from stdin. To loosen the setting needs that code. With the server stopped,
+whoever holds the data directory and the master key can always say `off` again. `all` is refused while the user
+`administrator` has no MFA device. The change stands in the audit trail.
 """
 
 
@@ -47,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     required.set_defaults(run=_require_mfa)
-    add_place_options(required, key=True)
+    add_place_options(required, key=True, mark=True)
     required.add_argument("value", choices=("people", "all", "off"))
 
 
@@ -70,10 +72,16 @@ def _require_mfa(options: argparse.Namespace) -> int:
 
     from keyturn.authority.guardrails import MfaRequired
     from keyturn.settings import place
-    from keyturn.wiring import require_mfa
+    from keyturn.store.exclusive_lock import InUseError
+    from keyturn.wiring import ask_server_to_require_mfa, require_mfa
 
-    required = MfaRequired(options.value)
-    before = asyncio.run(require_mfa(place(vars(options)), required))
+    required, where = MfaRequired(options.value), place(vars(options))
+    try:
+        before = asyncio.run(require_mfa(where, required))
+    except InUseError:
+        before = ask_server_to_require_mfa(
+            where, required, lambda: terminal.ask("code of the administrator's MFA device: ")
+        )
     terminal.say(f"before: {before.value}")
     terminal.result(f"mfa-required: {required.value}")
     return terminal.OK

@@ -68,6 +68,7 @@ def _client(options: argparse.Namespace) -> IAMClient:
 
 
 def _create(options: argparse.Namespace) -> int:
+    from keyturn.signed_calls import told_by_endpoint
     from keyturn.store.private_files import new_private_file
 
     client = _client(options)
@@ -75,7 +76,11 @@ def _create(options: argparse.Namespace) -> int:
     access_key_id = None
     try:
         # The file first: a key whose secret can't be written down must not come to be.
-        with new_private_file(path) as temporary, _told(), temporary.open("w", encoding="utf-8") as file:
+        with (
+            new_private_file(path) as temporary,
+            told_by_endpoint(),
+            temporary.open("w", encoding="utf-8") as file,
+        ):
             file.write("User Name,Access key ID,Secret access key\n")
             file.flush()
             key = client.create_access_key(UserName=options.user)["AccessKey"]
@@ -93,8 +98,10 @@ def _create(options: argparse.Namespace) -> int:
 
 def _take_back(client: IAMClient, user: str, access_key_id: str) -> None:
     """Nobody holds the secret of this key: it must not stay."""
+    from keyturn.signed_calls import told_by_endpoint
+
     try:
-        with _told():
+        with told_by_endpoint():
             client.delete_access_key(UserName=user, AccessKeyId=access_key_id)
     except KeyturnError as error:
         terminal.say(
@@ -103,10 +110,12 @@ def _take_back(client: IAMClient, user: str, access_key_id: str) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from keyturn.signed_calls import told_by_endpoint
+
     client = _client(options)
     now = datetime.now(UTC)
     rows = []
-    with _told():
+    with told_by_endpoint():
         if options.user:
             names = [options.user]
         else:
@@ -133,21 +142,3 @@ def _list(options: argparse.Namespace) -> int:
 
 def _age(now: datetime, then: datetime) -> str:
     return terminal.age(int((now - then).total_seconds() * 1000))
-
-
-class _told:  # noqa: N801 - reads as a word in a `with`
-    """Turns what a client raises into a sentence."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if isinstance(error, ClientError):
-            told = error.response["Error"]
-            raise KeyturnError(f"{told['Code']}: {told.get('Message', '')}") from error
-        if isinstance(error, BotoCoreError):
-            raise KeyturnError(
-                f"the authority did not answer: {error}", "is `keyturn serve` running?"
-            ) from error

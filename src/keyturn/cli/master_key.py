@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     rotate.set_defaults(run=run)
-    add_place_options(rotate, key=True)
+    add_place_options(rotate, key=True, mark=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ TRY_AGAIN: Final = 75
 INTERRUPTED: Final = 130
 """You left it (Ctrl-C)."""
 _USUAL_WIDTH: Final = 80
+_LONGEST_LINE: Final = 1024
 
 
 def result(text: str) -> None:
@@ -44,6 +45,14 @@ def result(text: str) -> None:
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def ask(question: str) -> str:
+    """One line from stdin; the question is put to a person only."""
+    if sys.stdin.isatty():
+        sys.stderr.write(question)
+        sys.stderr.flush()
+    return sys.stdin.readline(_LONGEST_LINE).strip()
 
 
 def fail(message: str, hint: str | None = None) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from keyturn.authority.authentication import Authenticated, Refused
 from keyturn.authority.authority import Authority
 from keyturn.authority.operations import RequestFacts
+from keyturn.http.account import ACCOUNT_PATH, AccountDoor
 from keyturn.http.alerts import ALERTS_PATH, AlertDoor
 from keyturn.http.forwarded import ForwardedFrom, Source
 from keyturn.http.verify import VERIFY_PATH, VerifyDoor
@@ -92,6 +93,7 @@ class App:
         about: About,
         forwarded: ForwardedFrom,
         verify: VerifyDoor,
+        account: AccountDoor,
         alerts: AlertDoor | None = None,
     ) -> None:
         self._alerts = alerts
@@ -100,6 +102,7 @@ class App:
         self._about = about.as_json()
         self._forwarded = forwarded
         self._verify = verify
+        self._account = account
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
@@ -112,6 +115,9 @@ class App:
             except _ClientGoneError:
                 return
             await _send_answer(scope, send, _Answer(status, content), is_kept=False)
+            return
+        if path == ACCOUNT_PATH and scope["method"] == "POST":
+            await self._answer_account(scope, receive, send)
             return
         if path.startswith(_OUR_PATHS):
             await _send_answer(scope, send, self._own_path(scope["method"], path))
@@ -136,6 +142,22 @@ class App:
         client = scope["client"]
         source = self._forwarded.believe(client[0] if client else "", scope["scheme"], scope["headers"])
         status, body = self._verify.answer(request, source, request_id)
+        answer = _Answer(status, body)
+        await _send_answer(scope, send, answer, request_id.encode(), is_kept=False)
+
+    async def _answer_account(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = _new_request_id()
+        try:
+            body = await _body(receive)
+        except _ClientGoneError:
+            return
+        query: bytes = scope["query_string"]
+        target = ACCOUNT_PATH + b"?" + query if query else ACCOUNT_PATH
+        request = SignedRequest(b"POST", target, scope["headers"], body)
+        client = scope["client"]
+        source = self._forwarded.believe(client[0] if client else "", scope["scheme"], scope["headers"])
+        agent = _shown(dict(scope["headers"]).get(b"user-agent", b"")[:_LONGEST_AGENT])
+        status, body = await self._account.answer(request, source, agent, request_id)
         answer = _Answer(status, body)
         await _send_answer(scope, send, answer, request_id.encode(), is_kept=False)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from keyturn.leaks.prefilter import Hit, Spelling
-from keyturn.leaks.views import Budget, View, alphabet, runs
+from keyturn.leaks.views import Budget, View
 
 _MAX_RUN: Final = 4 << 20
 """Bytes of one encoded stretch."""
@@ -220,28 +220,37 @@ def _is_little(data: bytes, start: int, at: int, gap: int) -> bool:
 
 
 
-# --- what holds no prefix ------------------------------------------------------------------------------------------------
+# --- what holds no prefix ----------------------------------------------------------------------------------------
 
-_LONG_BASE64: Final = re.compile(rb"(?<![" + _IN_BASE64 + rb"])[" + _IN_BASE64 + rb"]{54,}={0,2}")
-_LONG_HEX: Final = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9a-f]{80,}|[0-9A-F]{80,})(?![0-9A-Za-z])")
+_BASE64: Final = alphabet(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-")
+_LETTERS: Final = alphabet(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_HEX_AND_BLANKS: Final = alphabet(b"0123456789abcdefABCDEFxX:,;- \t\r\n")
+_DIGITS_AND_BLANKS: Final = alphabet(b"0123456789, \t\r\n")
+_ALL_HEX: Final = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)\Z")
 _SEPARATED_HEX: Final = re.compile(
     rb"(?:(?:0[xX])?[0-9a-fA-F]{2}(?:[:,;-][ \t]?|[ \t])(?:\r?\n[ \t]*)?){39,}(?:0[xX])?[0-9a-fA-F]{2}"
 )
 _TEXT: Final = re.compile(rb"[\t\r\n\x1b -\x7e]*\Z")
 _WIDE_TEXT: Final = re.compile(rb"(?:[\t\r\n -\x7e]\x00)*\Z")
+_LEAST_BASE64: Final = 54
+"""A secret's forty characters in base64, without padding."""
+_LEAST_HEX: Final = 80
+_LONGEST: Final = 65_536
 
 
-def encoded_texts(view: View, start: int, end: int) -> Iterator[View]:
+def encoded_texts(view: View) -> Iterator[View]:
     """Stretches of base64 or hex that decode to text: where a secret may hide, which has no prefix to be hit."""
-    for match in _LONG_BASE64.finditer(view.data, start, end):
-        if match.end() - match.start() > 65_536:
+    data = view.data
+    tried_until = 0
+    for start, end in runs(data, _BASE64, _LEAST_BASE64):
+        if end - start > _LONGEST:
             continue
-        pieces = [match.span()]
-        if re.match(rb"\r?\n[ \t]*[A-Za-z0-9+/]", view.data[match.end() : match.end() + 80]):
-            pieces = [
-                piece for piece in _lines_of_base64(view.data, *match.span()) if piece[0] >= match.start()
-            ]
-        for tried in [pieces, [match.span()]] if len(pieces) > 1 else [pieces]:
+        pieces = [(start, end)]
+        # A wrapped text is decoded from its first line on, and not again from each of its lines.
+        if start >= tried_until and re.match(rb"={0,2}\r?\n[ \t]*[A-Za-z0-9+/]", data[end : end + 80]):
+            pieces = [piece for piece in _lines_of_base64(data, start, end) if piece[0] >= start]
+            tried_until = pieces[-1][1]
+        for tried in [pieces, [(start, end)]] if len(pieces) > 1 else [pieces]:
             decoded = _decode_base64(view, tried, 0)
             if decoded is not None and _TEXT.match(decoded.data):
                 yield decoded
@@ -249,18 +258,20 @@ def encoded_texts(view: View, start: int, end: int) -> Iterator[View]:
             if decoded is not None and _WIDE_TEXT.match(decoded.data):
                 yield View(decoded.data[::2], (*decoded.encoding, "utf-16le"), decoded, scale=(2, 1))
                 break
-    for match in _SEPARATED_HEX.finditer(view.data, start, end):
-        decoded = _hex_view(view, *match.span())
-        if _TEXT.match(decoded.data):
-            yield decoded
-    for match in _NUMBERS.finditer(view.data, start, end):
-        if match.end() - match.start() > 110:
-            decoded = _numbers_view(view, match)
+    for low, high in runs(data, _HEX_AND_BLANKS, 3 * 40 - 1):
+        for match in _SEPARATED_HEX.finditer(data, low, high):
+            decoded = _hex_view(view, *match.span())
             if _TEXT.match(decoded.data):
                 yield decoded
-    for match in _LONG_HEX.finditer(view.data, start, end):
-        if match.end() - match.start() <= 65_536:
-            decoded = _hex_view(view, *match.span())
+    for low, high in runs(data, _DIGITS_AND_BLANKS, 110):
+        for match in _NUMBERS.finditer(data, low, high):
+            if match.end() - match.start() > 110:
+                decoded = _numbers_view(view, match)
+                if _TEXT.match(decoded.data):
+                    yield decoded
+    for start, end in runs(data, _LETTERS, _LEAST_HEX):
+        if end - start <= _LONGEST and _ALL_HEX.match(data, start, end):
+            decoded = _hex_view(view, start, end)
             if _TEXT.match(decoded.data):
                 yield decoded
 

@@ -1,6 +1,6 @@
-"""The condition keys that exist: the global ones, and those of IAM and STS, with the kind of their values.
+"""The condition keys that exist: the global ones, those of the services that are offered, and ours, by kind.
 
-Global keys are written down here from the IAM user guide ("AWS global condition context keys"); those of the two
+Global keys are written down here from the IAM user guide ("AWS global condition context keys"); those of the
 services stand in `actions.json`. Keys of other services and of identity providers are theirs to know.
 """
 
@@ -49,10 +49,16 @@ _GLOBAL: Final[Mapping[KeyType, str]] = {
     ),
 }
 
+_OWN: Final = {"keys:age": KeyType.NUMERIC, "keys:usecase": KeyType.STRING}
+"""Ours, about the access key that signed: its age in seconds, and what it was made for."""
+_ALL_KNOWN: Final = frozenset({"aws", "iam", "keys", "secretsmanager", "sts"})
+"""Whose keys all stand here."""
+
 CONDITION_KEYS: Final[Mapping[str, KeyType]] = MappingProxyType(
     {
         **{key.lower(): KeyType(kind) for key, kind in SERVICE_CONDITION_KEYS.items()},
         **{f"aws:{name}".lower(): kind for kind, names in _GLOBAL.items() for name in names.split()},
+        **_OWN,
     }
 )
 """By key in lower case. A key of a tag stands as `iam:resourcetag/`, before the tag's name."""
@@ -68,5 +74,9 @@ def key_type(key: str) -> KeyType | None:
 
 
 def is_known(key: str) -> bool:
-    """Whether a document may name it: False for a global key that does not exist. Others are not ours to judge."""
-    return not key.lower().startswith("aws:") or key_type(key) is not None
+    """Whether a document may name it: False for one that does not exist, of a service whose keys all stand here.
+
+    Those of others, and of identity providers, are not ours to judge.
+    """
+    prefix, colon, _name = key.lower().partition(":")
+    return not colon or prefix not in _ALL_KNOWN or key_type(key) is not None

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, TypeAlias
 
 Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 
 # What XML cannot carry back in a message, and what UTF-8 cannot encode at all.
 _UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]')
+_AWS_PRINCIPALS: Final = [["Statement", element, "AWS"] for element in ("Principal", "NotPrincipal")]
 
 
 class UnreadableError(ValueError):
@@ -94,3 +97,34 @@ def one_of(statement: Mapping[str, Json], element: str, negated: str) -> tuple[s
     if not texts:
         raise UnreadableError(f"{present[0]} is empty")
     return present[0], texts
+
+
+def with_principals(text: str, rewritten: Callable[[str], str]) -> str:
+    """The document with each AWS principal rewritten, and otherwise as it was written, white space and all.
+
+    Of a document that `read_elements` has read. What `rewritten` raises goes through.
+    """
+    pieces: list[str] = []
+    copied = 0
+    path: list[str | None] = []
+    """Of each open object the name whose value comes; None for a list."""
+    comes_name = False
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark in "{[":
+            comes_name = mark == "{"
+            path.append("" if comes_name else None)
+        elif mark in "}]":
+            path.pop()
+        elif mark == ",":
+            comes_name = path[-1] is not None
+        elif comes_name:
+            path[-1] = json.loads(mark)
+            comes_name = False
+        elif [name for name in path if name is not None] in _AWS_PRINCIPALS:
+            value = json.loads(mark)
+            new = rewritten(value)
+            if new != value:
+                pieces += text[copied : token.start()], json.dumps(new)
+                copied = token.end()
+    return "".join(pieces) + text[copied:]

@@ -18,8 +18,10 @@ _AWS_ARN: Final = re.compile(
     r"arn:aws[a-z-]*:(?:iam::(?P<account>[0-9]{12}):(?:root|user/[!-~]+|role/[!-~]+)"
     r"|sts::[0-9]{12}:(?:assumed-role/[!-~]+/[!-~]+|federated-user/[!-~]+))\Z"
 )
-_UNIQUE_ID: Final = re.compile(r"(?:AIDA|AROA)[A-Z0-9]{12,124}\Z")
-"""What a user or role is shown as that has been deleted since the document was written."""
+_UNIQUE_ID: Final = re.compile(
+    r"(?:AIDA[A-Z0-9]{12,124}|AROA[A-Z0-9]{12,124}(?::[\w+=,.@-]{2,64})?)\Z", re.ASCII
+)
+"""What a user, role or role session is kept as, and shown as once it is deleted."""
 _FEDERATED_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(?:oidc-provider|saml-provider)/[!-~]+\Z")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 _CANONICAL_USER: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -54,7 +56,10 @@ class Principal:
     """Of a role session, its path included."""
     parent_arn: str | None = None
     """Of a federated user: who called GetFederationToken. What denies them, denies it."""
-    unique_ids: frozenset[str] = frozenset()
+    unique_id: str | None = None
+    """Of a user; of a role session, with the session's name behind it."""
+    role_id: str | None = None
+    parent_id: str | None = None
     """AIDA… of the user, AROA… of the role."""
     canonical_user: str | None = None
 
@@ -69,7 +74,7 @@ def root_of(account: str) -> Principal:
 
 def user(arn: str, user_id: str | None = None) -> Principal:
     """An IAM user, also with credentials of GetSessionToken."""
-    return Principal(PrincipalKind.USER, arn, _account_of(arn), unique_ids=_ids(user_id))
+    return Principal(PrincipalKind.USER, arn, _account_of(arn), unique_id=user_id)
 
 
 def role_session(session_arn: str, role_arn: str, role_id: str | None = None) -> Principal:
@@ -79,13 +84,16 @@ def role_session(session_arn: str, role_arn: str, role_id: str | None = None) ->
         session_arn,
         _account_of(session_arn),
         role_arn=role_arn,
-        unique_ids=_ids(role_id),
+        unique_id=None if role_id is None else f"{role_id}:{session_arn.rpartition('/')[2]}",
+        role_id=role_id,
     )
 
 
-def federated_user(arn: str, parent_arn: str) -> Principal:
+def federated_user(arn: str, parent_arn: str, parent_id: str | None = None) -> Principal:
     """`arn:aws:sts::…:federated-user/name`, and the ARN of who called GetFederationToken."""
-    return Principal(PrincipalKind.FEDERATED_USER, arn, _account_of(arn), parent_arn=parent_arn)
+    return Principal(
+        PrincipalKind.FEDERATED_USER, arn, _account_of(arn), parent_arn=parent_arn, parent_id=parent_id
+    )
 
 
 def federated(provider: str) -> Principal:
@@ -103,10 +111,6 @@ ANONYMOUS: Final = Principal(PrincipalKind.ANONYMOUS, "*")
 def _account_of(arn: str) -> str | None:
     fields = arn.split(":", 5)
     return fields[4] if len(fields) == 6 else None
-
-
-def _ids(unique_id: str | None) -> frozenset[str]:
-    return frozenset() if unique_id is None else frozenset({unique_id})
 
 
 class Reach(IntEnum):
@@ -149,11 +153,12 @@ class Principals:
         return Reach.BY_ITSELF if is_named else Reach.CAPPED if self.everybody else Reach.NOBODY
 
     def _reach_of_identity(self, principal: Principal) -> Reach:
-        if principal.name in self.arns or principal.canonical_user in self.canonical_users:
+        if (
+            self._names(principal.name, principal.unique_id)
+            or principal.canonical_user in self.canonical_users
+        ):
             return Reach.BY_ITSELF
-        if principal.unique_ids & self.arns:
-            return Reach.CAPPED if principal.kind is PrincipalKind.ROLE_SESSION else Reach.BY_ITSELF
-        if principal.role_arn in self.arns or self.everybody:
+        if self._names(principal.role_arn, principal.role_id) or self.everybody:
             return Reach.CAPPED
         return Reach.DELEGATES if principal.account in self.accounts else Reach.NOBODY
 
@@ -167,7 +172,7 @@ class Principals:
         if not self.is_negated:
             return (
                 self.reach(principal) is not Reach.NOBODY
-                or principal.parent_arn in self.arns
+                or self._names(principal.parent_arn, principal.parent_id)
                 or (principal.kind is PrincipalKind.FEDERATED and "*" in self.federated)
             )
         return has_boundary or not (self.everybody or self._names_every_level_of(principal))
@@ -180,12 +185,12 @@ class Principals:
         if principal.account not in self.accounts:
             return False
         return principal.kind is PrincipalKind.ROOT or (
-            (principal.name in self.arns or self._names_user_by_id(principal))
-            and (principal.role_arn is None or principal.role_arn in self.arns)
+            self._names(principal.name, principal.unique_id)
+            and (principal.role_arn is None or self._names(principal.role_arn, principal.role_id))
         )
 
-    def _names_user_by_id(self, principal: Principal) -> bool:
-        return principal.kind is PrincipalKind.USER and bool(principal.unique_ids & self.arns)
+    def _names(self, arn: str | None, unique_id: str | None) -> bool:
+        return arn in self.arns or unique_id in self.arns
 
 
 def compile_principals(statement: Mapping[str, Json]) -> Principals:

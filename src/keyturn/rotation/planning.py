@@ -364,7 +364,7 @@ def read_plan(path: Path) -> Plan:
             raise KeyturnError(f"{path} is no plan of this version", "make one with `keyturn plan -o FILE`")
         entries = tuple(_entry(each) for each in content.pop("entries"))
         return Plan(entries=entries, **content)
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise KeyturnError(
             f"can't read the plan {path}: {error}", "make one with `keyturn plan -o FILE`"
         ) from error

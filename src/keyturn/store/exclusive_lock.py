@@ -14,6 +14,10 @@ from keyturn.model.errors import KeyturnError
 _PID_LENGTH = 20
 
 
+class InUseError(KeyturnError):
+    """Another process has the lock: ask that one, or wait until it has stopped."""
+
+
 class ExclusiveLock:
     """`flock` on a file that holds the holder's process id. The file stays: to unlink it would race.
 
@@ -38,7 +42,7 @@ class ExclusiveLock:
         except BlockingIOError as error:
             holder = _holder(descriptor)
             os.close(descriptor)
-            raise KeyturnError(
+            raise InUseError(
                 f"{self._path.parent} is in use by {holder}",
                 hint="stop it first: it is the only writer there",
             ) from error

@@ -496,7 +496,8 @@ class JsonServiceContract:
     """What a service of the JSON 1.1 protocol promises; stands beside `contracts.ServiceContract`."""
 
     service: str
-    target_prefix: str
+    target_prefixes: frozenset[str]
+    """Botocore's, and its last part alone, which Smithy's SDKs send: `CloudTrail_20131101`."""
     operations: Mapping[str, JsonOperationContract]
     modelled_errors: frozenset[str]
     """The codes that the model declares: their text is called `Message`, that of all others `message`."""
@@ -512,16 +513,17 @@ class JsonServiceContract:
         operations = {each.name: _operation(each, decoders, encoders) for each in models}
         errors = frozenset(shape.name for each in models for shape in each.error_shapes)
         prefix = model.metadata["targetPrefix"]
-        return cls(model.service_name, prefix, MappingProxyType(operations), errors)
+        prefixes = frozenset({prefix, prefix.rpartition(".")[2]})
+        return cls(model.service_name, prefixes, MappingProxyType(operations), errors)
 
     def is_asked(self, headers: Headers) -> bool:
         """Whether the target is one of this service's."""
-        return self._target(headers).startswith(self.target_prefix + ".")
+        return self._target(headers).rpartition(".")[0] in self.target_prefixes
 
     def operation(self, headers: Headers) -> JsonOperationContract:
         """The operation that `X-Amz-Target` names. Raises UnknownOperationException."""
         prefix, _, name = self._target(headers).rpartition(".")
-        if prefix != self.target_prefix or name not in self.operations:
+        if prefix not in self.target_prefixes or name not in self.operations:
             raise Fault("UnknownOperationException", None, status=400)
         return self.operations[name]
 

@@ -8,6 +8,8 @@ const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
 const services = {
   iam: [require("@aws-sdk/client-iam"), "IAMClient"],
   sts: [require("@aws-sdk/client-sts"), "STSClient"],
+  secretsmanager: [require("@aws-sdk/client-secrets-manager"), "SecretsManagerClient"],
+  cloudtrail: [require("@aws-sdk/client-cloudtrail"), "CloudTrailClient"],
 };
 const clients = new Map();
 

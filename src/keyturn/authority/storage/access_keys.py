@@ -30,6 +30,8 @@ class KeyHolder:
     is_active: bool
     sealed_secret: bytes
     user: User
+    created_at: int
+    """Of the key, in epoch milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,17 @@ def _access_key(row: Row) -> AccessKey:
 
 def holder_of(reader: Reader, access_key_id: AccessKeyId) -> KeyHolder | None:
     row = reader.row(
-        "SELECT k.status, k.sealed_secret, u.account_id, u.user_id, u.name, u.path, u.created_at"
+        "SELECT k.status, k.sealed_secret, k.created_at, u.account_id, u.user_id, u.name, u.path, u.created_at"
         " FROM access_keys k JOIN users u ON u.user_id = k.user_id WHERE k.access_key_id = :id",
         {"id": access_key_id},
     )
     if row is None:
         return None
-    status, sealed, account_id, user_id, name, path, created_at = row
+    status, sealed, key_created_at, account_id, user_id, name, path, created_at = row
     assert isinstance(sealed, bytes)
     user = User(AccountId(str(account_id)), UserId(str(user_id)), str(name), str(path), int(created_at or 0))
-    return KeyHolder(access_key_id, status == AccessKeyStatus.ACTIVE, sealed, user)
+    is_active = status == AccessKeyStatus.ACTIVE
+    return KeyHolder(access_key_id, is_active, sealed, user, int(key_created_at or 0))
 
 
 def access_key_of_user(reader: Reader, user_id: UserId, access_key_id: str) -> AccessKey | None:

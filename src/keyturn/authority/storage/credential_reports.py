@@ -1,4 +1,4 @@
-"""The last credential report, what goes into one, and the jobs of service last accessed details."""
+"""The last credential report, and what goes into one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,6 @@ class CredentialReport:
     generated_at: int
     """Epoch milliseconds."""
     content: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceAccessJob:
-    job_id: str
-    account_id: AccountId
-    user_id: UserId
-    granularity: str
-    created_at: int
-    """Epoch milliseconds."""
 
 
 def credential_report(reader: Reader, account_id: AccountId) -> CredentialReport | None:
@@ -73,47 +63,3 @@ def access_keys_by_user(reader: Reader, account_id: AccountId) -> dict[UserId, l
         )
         found.setdefault(key.user_id, []).append(key)
     return found
-
-
-def ids_issued_to(reader: Reader, user_id: UserId, limit: int) -> list[AccessKeyId]:
-    """The latest, those of deleted keys too: they were used all the same."""
-    return [
-        AccessKeyId(str(access_key_id))
-        for (access_key_id,) in reader.rows(
-            "SELECT access_key_id FROM issued_access_key_ids WHERE user_id = :user"
-            " ORDER BY created_at DESC LIMIT :limit",
-            {"user": user_id, "limit": limit},
-        )
-    ]
-
-
-def insert_job(tx: Transaction, job: ServiceAccessJob, *, oldest: int, most: int) -> None:
-    """Jobs of before `oldest` go, and so do the oldest beyond `most`."""
-    tx.execute("DELETE FROM service_access_jobs WHERE created_at < :oldest", {"oldest": oldest})
-    tx.execute(
-        "DELETE FROM service_access_jobs WHERE job_id IN (SELECT job_id FROM service_access_jobs"
-        " ORDER BY created_at DESC, job_id LIMIT 1000000 OFFSET :most)",
-        {"most": most - 1},
-    )
-    tx.execute(
-        "INSERT INTO service_access_jobs (job_id, account_id, user_id, granularity, created_at)"
-        " VALUES (:id, :account, :user, :granularity, :created)",
-        {
-            "id": job.job_id,
-            "account": job.account_id,
-            "user": job.user_id,
-            "granularity": job.granularity,
-            "created": job.created_at,
-        },
-    )
-
-
-def job_by_id(reader: Reader, account_id: AccountId, job_id: str) -> ServiceAccessJob | None:
-    row = reader.row(
-        "SELECT user_id, granularity, created_at FROM service_access_jobs"
-        " WHERE job_id = :id AND account_id = :account",
-        {"id": job_id, "account": account_id},
-    )
-    if row is None:
-        return None
-    return ServiceAccessJob(job_id, account_id, UserId(str(row[0])), str(row[1]), int(row[2] or 0))

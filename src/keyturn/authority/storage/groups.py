@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import fold
+from keyturn.authority.storage.tags import fold
 from keyturn.model.access_keys import AccountId
 from keyturn.model.arns import group_arn
 from keyturn.model.principals import User, UserId

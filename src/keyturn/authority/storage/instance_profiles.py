@@ -1,12 +1,11 @@
-"""Rows of instance profiles, which hand a role to a machine, and their tags."""
+"""Rows of instance profiles, which hand a role to a machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import PROFILE_TAGS, fold
 from keyturn.model.access_keys import AccountId
 from keyturn.model.arns import instance_profile_arn
 from keyturn.model.principals import RoleId
@@ -117,34 +116,5 @@ def set_role(tx: Transaction, profile_id: str, role_id: RoleId | None) -> None:
 
 
 def delete_profile(tx: Transaction, profile_id: str) -> None:
-    tx.execute("DELETE FROM instance_profile_tags WHERE instance_profile_id = :id", {"id": profile_id})
+    PROFILE_TAGS.delete_all(tx, profile_id)
     tx.execute("DELETE FROM instance_profiles WHERE instance_profile_id = :id", {"id": profile_id})
-
-
-def tags_of_profile(reader: Reader, profile_id: str) -> list[Tag]:
-    return [
-        (str(key), str(value))
-        for key, value in reader.rows(
-            "SELECT key, value FROM instance_profile_tags WHERE instance_profile_id = :id ORDER BY folded_key",
-            {"id": profile_id},
-        )
-    ]
-
-
-def put_profile_tags(tx: Transaction, account_id: AccountId, profile_id: str, tags: Iterable[Tag]) -> None:
-    """Here case counts, so `folded_key` holds the key as it is (IAM user guide, "Tagging IAM resources")."""
-    for key, value in tags:
-        tx.execute(
-            "INSERT INTO instance_profile_tags (account_id, instance_profile_id, folded_key, key, value)"
-            " VALUES (:account, :id, :folded, :key, :value)"
-            " ON CONFLICT (instance_profile_id, folded_key) DO UPDATE SET value = excluded.value",
-            {"account": account_id, "id": profile_id, "folded": key, "key": key, "value": value},
-        )
-
-
-def delete_profile_tags(tx: Transaction, profile_id: str, keys: Sequence[str]) -> None:
-    for key in keys:
-        tx.execute(
-            "DELETE FROM instance_profile_tags WHERE instance_profile_id = :id AND folded_key = :folded",
-            {"id": profile_id, "folded": key},
-        )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import DEVICE_TAGS, fold
 from keyturn.model.access_keys import AccountId
 from keyturn.model.principals import User, UserId
 from keyturn.store.interface import Reader, Row, Transaction
@@ -209,39 +208,5 @@ def note_wrong_code(tx: Transaction, serial_number: str, count: int, since: int)
 
 
 def delete_device(tx: Transaction, serial_number: str) -> None:
-    tx.execute("DELETE FROM mfa_device_tags WHERE serial_number = :serial", {"serial": serial_number})
+    DEVICE_TAGS.delete_all(tx, serial_number)
     tx.execute("DELETE FROM mfa_devices WHERE serial_number = :serial", {"serial": serial_number})
-
-
-def tags_of_device(reader: Reader, serial_number: str) -> list[Tag]:
-    return [
-        (str(key), str(value))
-        for key, value in reader.rows(
-            "SELECT key, value FROM mfa_device_tags WHERE serial_number = :serial ORDER BY folded_key",
-            {"serial": serial_number},
-        )
-    ]
-
-
-def put_device_tags(tx: Transaction, account_id: AccountId, serial_number: str, tags: Iterable[Tag]) -> None:
-    for key, value in tags:
-        tx.execute(
-            "INSERT INTO mfa_device_tags (account_id, serial_number, folded_key, key, value)"
-            " VALUES (:account, :serial, :folded, :key, :value) ON CONFLICT (serial_number, folded_key)"
-            " DO UPDATE SET key = excluded.key, value = excluded.value",
-            {
-                "account": account_id,
-                "serial": serial_number,
-                "folded": fold(key),
-                "key": key,
-                "value": value,
-            },
-        )
-
-
-def delete_device_tags(tx: Transaction, serial_number: str, keys: Sequence[str]) -> None:
-    for key in keys:
-        tx.execute(
-            "DELETE FROM mfa_device_tags WHERE serial_number = :serial AND folded_key = :folded",
-            {"serial": serial_number, "folded": fold(key)},
-        )

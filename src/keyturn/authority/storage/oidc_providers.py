@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import PROVIDER_TAGS
 from keyturn.model.access_keys import AccountId
 from keyturn.store.interface import Reader, Row, Transaction
 
@@ -85,7 +85,7 @@ def insert_provider(
 
 
 def delete_provider(tx: Transaction, arn: str) -> None:
-    tx.execute("DELETE FROM oidc_tags WHERE arn = :arn", {"arn": arn})
+    PROVIDER_TAGS.delete_all(tx, arn)
     tx.execute("DELETE FROM oidc_client_ids WHERE arn = :arn", {"arn": arn})
     tx.execute("DELETE FROM oidc_thumbprints WHERE arn = :arn", {"arn": arn})
     tx.execute("DELETE FROM oidc_providers WHERE arn = :arn", {"arn": arn})
@@ -139,32 +139,4 @@ def set_thumbprints(tx: Transaction, provider: OidcProvider, new: Sequence[str])
                 "position": position,
                 "thumbprint": thumbprint,
             },
-        )
-
-
-def tags_of_provider(reader: Reader, arn: str) -> list[Tag]:
-    return [
-        (str(key), str(value))
-        for key, value in reader.rows(
-            "SELECT key, value FROM oidc_tags WHERE arn = :arn ORDER BY folded_key", {"arn": arn}
-        )
-    ]
-
-
-def put_provider_tags(tx: Transaction, account_id: AccountId, arn: str, tags: Iterable[Tag]) -> None:
-    """Here case counts, so `folded_key` holds the key as it is (IAM user guide, "Tagging IAM resources")."""
-    for key, value in tags:
-        tx.execute(
-            "INSERT INTO oidc_tags (account_id, arn, folded_key, key, value)"
-            " VALUES (:account, :arn, :folded, :key, :value)"
-            " ON CONFLICT (arn, folded_key) DO UPDATE SET value = excluded.value",
-            {"account": account_id, "arn": arn, "folded": key, "key": key, "value": value},
-        )
-
-
-def delete_provider_tags(tx: Transaction, arn: str, keys: Sequence[str]) -> None:
-    for key in keys:
-        tx.execute(
-            "DELETE FROM oidc_tags WHERE arn = :arn AND folded_key = :folded",
-            {"arn": arn, "folded": key},
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import Tag, fold
 from keyturn.model.access_keys import AccountId
 from keyturn.store.interface import Reader, Row, Transaction
 

@@ -1,12 +1,12 @@
-"""Rows of roles, their tags, and permission boundaries of users and roles."""
+"""Rows of roles, and permission boundaries of users and roles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import Tag, fold
+from keyturn.authority.storage.tags import ROLE_TAGS, fold
 from keyturn.model.access_keys import AccountId
 from keyturn.model.principals import Role, RoleId, UserId
 from keyturn.store.interface import Reader, Row, Transaction
@@ -113,35 +113,8 @@ def update_role(tx: Transaction, row: RoleRow) -> None:
 
 
 def delete_role(tx: Transaction, role_id: RoleId) -> None:
-    tx.execute("DELETE FROM role_tags WHERE role_id = :id", {"id": role_id})
+    ROLE_TAGS.delete_all(tx, role_id)
     tx.execute("DELETE FROM roles WHERE role_id = :id", {"id": role_id})
-
-
-def tags_of_role(reader: Reader, role_id: str) -> list[Tag]:
-    return [
-        (str(key), str(value))
-        for key, value in reader.rows(
-            "SELECT key, value FROM role_tags WHERE role_id = :id ORDER BY folded_key", {"id": role_id}
-        )
-    ]
-
-
-def put_role_tags(tx: Transaction, account_id: AccountId, role_id: str, tags: Iterable[Tag]) -> None:
-    for key, value in tags:
-        tx.execute(
-            "INSERT INTO role_tags (account_id, role_id, folded_key, key, value)"
-            " VALUES (:account, :id, :folded, :key, :value)"
-            " ON CONFLICT (role_id, folded_key) DO UPDATE SET key = excluded.key, value = excluded.value",
-            {"account": account_id, "id": role_id, "folded": fold(key), "key": key, "value": value},
-        )
-
-
-def delete_role_tags(tx: Transaction, role_id: str, keys: Sequence[str]) -> None:
-    for key in keys:
-        tx.execute(
-            "DELETE FROM role_tags WHERE role_id = :id AND folded_key = :folded",
-            {"id": role_id, "folded": fold(key)},
-        )
 
 
 Holder = tuple[str, str, str]

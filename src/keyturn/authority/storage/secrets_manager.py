@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.authority.storage.users import Tag
+from keyturn.authority.storage.tags import Tag
 from keyturn.model.access_keys import AccountId
 from keyturn.store.interface import Reader, Row, Transaction
 

@@ -1,22 +1,15 @@
-"""Rows of users and their tags."""
+"""Rows of users."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Final
 
+from keyturn.authority.storage.tags import USER_TAGS, fold
 from keyturn.model.access_keys import AccountId
 from keyturn.model.principals import User, UserId
 from keyturn.store.interface import Reader, Row, Transaction
 
 _SELECT: Final = "SELECT account_id, user_id, name, path, created_at FROM users"
-
-Tag = tuple[str, str]
-
-
-def fold(name: str) -> str:
-    """IAM names are unique without regard to case, and listings sort that way."""
-    return name.lower()
 
 
 def _user(row: Row) -> User:
@@ -85,37 +78,10 @@ def rename_user(tx: Transaction, user_id: UserId, name: str, path: str) -> None:
 
 
 def delete_user(tx: Transaction, user_id: UserId) -> None:
-    tx.execute("DELETE FROM user_tags WHERE user_id = :id", {"id": user_id})
+    USER_TAGS.delete_all(tx, user_id)
     tx.execute("DELETE FROM users WHERE user_id = :id", {"id": user_id})
 
 
 def lock_user(tx: Transaction, user_id: UserId) -> None:
     """A row lock that SQLite and PostgreSQL both speak: nobody else changes this user's keys meanwhile."""
     tx.execute("UPDATE users SET created_at = created_at WHERE user_id = :id", {"id": user_id})
-
-
-def tags_of_user(reader: Reader, user_id: UserId) -> list[Tag]:
-    return [
-        (str(key), str(value))
-        for key, value in reader.rows(
-            "SELECT key, value FROM user_tags WHERE user_id = :id ORDER BY folded_key", {"id": user_id}
-        )
-    ]
-
-
-def put_user_tags(tx: Transaction, account_id: AccountId, user_id: UserId, tags: Iterable[Tag]) -> None:
-    for key, value in tags:
-        tx.execute(
-            "INSERT INTO user_tags (account_id, user_id, folded_key, key, value)"
-            " VALUES (:account, :id, :folded, :key, :value)"
-            " ON CONFLICT (user_id, folded_key) DO UPDATE SET key = excluded.key, value = excluded.value",
-            {"account": account_id, "id": user_id, "folded": fold(key), "key": key, "value": value},
-        )
-
-
-def delete_user_tags(tx: Transaction, user_id: UserId, keys: Sequence[str]) -> None:
-    for key in keys:
-        tx.execute(
-            "DELETE FROM user_tags WHERE user_id = :id AND folded_key = :folded",
-            {"id": user_id, "folded": fold(key)},
-        )
