@@ -37,6 +37,7 @@ only a pair that its own issuer accepts is answered; everything else is noted as
 Whatever ends it, nothing is lost: the same command, or --resume, goes on where it stopped.
 Exit code 0: every incident is closed, or nothing was proved; 3: a replacement waits; 5: somebody is needed.
 """
+_AT_ONCE: Final = 8
 _LONGEST_LINE: Final = 64 * 1024
 _MOST_ROWS: Final = 100_000
 
@@ -98,24 +99,37 @@ def _run(answering: Answering, options: argparse.Namespace) -> int:
                 terminal.result(f"  {plain(line)}")
         terminal.say("nothing has been changed")
         return terminal.OK
-    incidents = []
+    return _typed(answering, since, options)
+
+
+def _typed(answering: Answering, since: int | None, options: argparse.Namespace) -> int:
+    """Every key dies first; then all are cleaned up after, several at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from keyturn.leaks.issuer import IssuerError
+
+    killed: list[Incident] = []
     failed = 0
     for key in dict.fromkeys(options.keys):
         try:
-            outcome = answering.responder.respond(
-                _key(key),
-                how="typed by an operator",
-                exposed_at=since,
-                all_keys=options.all_keys,
-                deny_all=options.deny_all,
+            killed.append(
+                answering.responder.kill(
+                    _key(key),
+                    how="typed by an operator",
+                    exposed_at=since,
+                    all_keys=options.all_keys,
+                    deny_all=options.deny_all,
+                )
             )
-        except KeyturnError as error:
+        except (KeyturnError, IssuerError) as error:
             failed += 1
-            terminal.fail(f"{key}: {error.message}", error.hint)
-            continue
-        incidents.append(outcome.incident)
-        _tell_report(answering, outcome.incident, options)
-    return terminal.FAILED if failed and not incidents else _code(incidents)
+            hint = error.hint if isinstance(error, KeyturnError) else None
+            terminal.fail(f"{key}: {error}", hint)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        incidents = list(pool.map(lambda each: answering.responder.answer(each.incident_id), killed))
+    for incident in incidents:
+        _tell_report(answering, incident, options)
+    return terminal.FAILED if failed else _code(incidents)
 
 
 def _from(answering: Answering, options: argparse.Namespace) -> int:

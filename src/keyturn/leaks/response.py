@@ -485,10 +485,10 @@ class Responder:
 
     def _row(self, incident_id: str) -> Row:
         with self._state.database.reading() as ledger:
-            for row in (*rows.open_ones(ledger), *rows.latest(ledger, 10_000)):
-                if row.incident.incident_id == incident_id:
-                    return row
-        raise KeyturnError(f"there is no incident {incident_id}", "keyturn leak --list shows them")
+            row = rows.by_id(ledger, incident_id)
+        if row is None:
+            raise KeyturnError(f"there is no incident {incident_id}", "keyturn leak --list shows them")
+        return row
 
     def _keep(self, row: Row, incident: Incident, kind: str, what: str) -> Row:
         with self._state.database.writing() as ledger:

@@ -69,6 +69,14 @@ def keep(ledger: Ledger, row: Row, incident: Incident, *, closed_at: int | None 
     return Row(incident, row.version + 1)
 
 
+def by_id(ledger: Ledger, incident_id: str) -> Row | None:
+    row = ledger.row(
+        f"SELECT {_COLUMNS} FROM incidents WHERE incident_id = :id",  # noqa: S608 - a constant
+        {"id": incident_id},
+    )
+    return None if row is None else _row(row)
+
+
 def of_fingerprint(ledger: Ledger, fingerprint: str) -> Row | None:
     row = ledger.row(
         f"SELECT {_COLUMNS} FROM incidents WHERE fingerprint = :fingerprint",  # noqa: S608 - a constant
