@@ -85,7 +85,7 @@ class Demo:
         self.stage.ask(self.aws, "iam", "create-user", "--user-name", USER)
         answer = self.stage.ask(self.aws, "iam", "create-access-key", "--user-name", USER, "--output", "json")
         key = answer["AccessKey"]
-        self.old, secret = str(key["AccessKeyId"]), str(key["SecretAccessKey"])
+        self.old, secret = str(key["AccessKeyId"]), self.stage.hide(str(key["SecretAccessKey"]))
         self.stage.say(f"user {USER} has its first key, {self.old}")
         pair = f"aws_access_key_id = {self.old}\naws_secret_access_key = {secret}\n"
         private(self.home / "workload.credentials", f"[{USER}]\n{pair}")

@@ -133,7 +133,7 @@ class Demo:
         """The user, its key in every place where a consumer reads it, and the consumers. Returns the secret."""
         self.ask_aws("iam", "create-user", "--user-name", USER)
         key = self.ask_aws("iam", "create-access-key", "--user-name", USER)["AccessKey"]
-        self.old, secret = str(key["AccessKeyId"]), str(key["SecretAccessKey"])
+        self.old, secret = str(key["AccessKeyId"]), self.stage.hide(str(key["SecretAccessKey"]))
         self.stage.say(f"user {USER} has its first key, {self.old}")
         role_arn = self.permit()
         places = self.places

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 from command_line import Told, keyturn
 from living_authority import REGION, LivingAuthority, environment_below
@@ -98,7 +99,8 @@ class RotationStage:
         return {key["AccessKeyId"]: str(key["Status"]) for key in listed}
 
     def keyturn(self, *words: str, environment: Mapping[str, str] | None = None) -> Told:
-        told = keyturn(self.home, *words, environment=environment)
+        with patch("keyturn.cli.rotations.PATIENCE_MS", 1_500):  # who tests is less patient than a person
+            told = keyturn(self.home, *words, environment=environment)
         for secret in self.secrets.values():
             assert secret.decode() not in told.stdout + told.stderr
         return told

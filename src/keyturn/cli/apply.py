@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyturn.cli import terminal
+from keyturn.cli import rotations, terminal
 from keyturn.cli.endpoint_options import add_endpoint_options
 from keyturn.cli.plan import add_selection, chosen, show, terms_in
 from keyturn.cli.room_options import add_room_options
@@ -69,6 +69,11 @@ def _plan(room: Room, options: argparse.Namespace) -> Plan:
     return read_plan(Path(files[0]))
 
 
+def _stand(room: Room, rotation_id: str) -> object:
+    progress = room.find(rotation_id).progress
+    return progress.stage, progress.proofs, [sink.stage for sink in progress.sinks]
+
+
 def _all(room: Room, rotation_ids: list[str], options: argparse.Namespace) -> int:
     """Many at once: each as far as it goes, and again when the next is due, until all wait for longer."""
     from threading import Event
@@ -79,6 +84,8 @@ def _all(room: Room, rotation_ids: list[str], options: argparse.Namespace) -> in
     ends: dict[str, Ended] = {}
     pause = Event()
     show_progress = terminal.progress("rotations done or waiting")
+    stages: list[object] = []
+    progressed_at = room.state.clock.now_ms()
     try:
         while True:
             going = [each for each in rotation_ids if ends.get(each, Ended.WAITING) is Ended.WAITING]
@@ -89,8 +96,13 @@ def _all(room: Room, rotation_ids: list[str], options: argparse.Namespace) -> in
             ]
             if not waits:
                 break
-            left = min(waits) - room.state.clock.now_ms()
-            if left > FOREGROUND_MS and not options.wait:
+            now = room.state.clock.now_ms()
+            stands = [_stand(room, each) for each in rotation_ids]
+            if stands != stages:
+                stages, progressed_at = stands, now
+            left = min(waits) - now
+            if not options.wait and (left > FOREGROUND_MS or now - progressed_at > rotations.PATIENCE_MS):
+                terminal.say("nothing is lost if you leave: `keyturn run` carries them on")
                 break
             pause.wait(max(0.05, left / 1000))
     except KeyboardInterrupt:

@@ -113,13 +113,14 @@ def _typed(answering: Answering, since: int | None, options: argparse.Namespace)
     for key in dict.fromkeys(options.keys):
         try:
             killed.append(
-                answering.responder.kill(
+                answering.responder.respond(
                     _key(key),
                     how="typed by an operator",
                     exposed_at=since,
                     all_keys=options.all_keys,
                     deny_all=options.deny_all,
-                )
+                    only_kill=True,
+                ).incident
             )
         except (KeyturnError, IssuerError) as error:
             failed += 1
@@ -235,7 +236,7 @@ def _tell_report(
         refused = f", refused: {deed.error}" if deed.error else ""
         terminal.result(
             f"  since it was exposed: {deed.service} {deed.action} {times} from {plain(deed.source)}"
-            f" {plain(deed.agent)}, last {iso8601(deed.last_at)}{refused}"
+            f" {plain(deed.agent.partition(' ')[0])}, last {iso8601(deed.last_at)}{refused}"
         )
     if deeds is None:
         terminal.result("  what the key did can't be looked up here")

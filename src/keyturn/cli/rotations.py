@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from keyturn.rotation.storage.journal import Rotation
 
 FOREGROUND_MS: Final = 30_000
-"""A wait that is longer is left to `keyturn run`, a timer or a server."""
+PATIENCE_MS = 15_000
+"""A step that is further away, or no progress for so long, is left to `keyturn run`, a timer or a server."""
 
 
 def reach_in(options: argparse.Namespace) -> Reach:
@@ -58,11 +59,14 @@ def carry_on(room: Room, rotation: Rotation, *, waits: bool) -> int:
     rotation_id, pause = rotation.progress.rotation_id, Event()
     last = ""
     said: set[str] = set()
+    progressed_at = room.state.clock.now_ms()
 
     def tell(progress: Progress) -> None:
+        nonlocal progressed_at
         line = _line(progress)
         if line not in said:
             said.add(line)
+            progressed_at = room.state.clock.now_ms()
             terminal.say(f"  {line}")
 
     try:
@@ -74,7 +78,8 @@ def carry_on(room: Room, rotation: Rotation, *, waits: bool) -> int:
             if outcome.why != last:
                 terminal.say(f"  … {outcome.why}")
                 last = outcome.why
-            if not waits and outcome.progress.next_at - now > FOREGROUND_MS:
+            is_near = outcome.progress.next_at - now <= FOREGROUND_MS and now - progressed_at <= PATIENCE_MS
+            if not waits and not is_near:
                 terminal.say(f"nothing is lost if you leave: `keyturn run` carries {rotation_id} on")
                 break
             pause.wait(max(0.05, (outcome.progress.next_at - now) / 1000))
@@ -114,4 +119,5 @@ def _line(progress: Progress) -> str:
     ready = sum(sink.stage.value in {"confirmed", "reloaded"} for sink in progress.sinks)
     sinks = f", sinks {ready}/{len(progress.sinks)}" if progress.sinks else ""
     new = f" {progress.new_key}" if progress.new_key else ""
-    return f"{progress.stage.value}{new}{sinks}"
+    proofs = f", proofs {progress.proofs}/{progress.terms.proofs}" if progress.stage.value == "prove" else ""
+    return f"{progress.stage.value}{new}{proofs}{sinks}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from keyturn.leaks.prefilter import Hit, Spelling
-from keyturn.leaks.views import Budget, View
+from keyturn.leaks.views import Budget, View, alphabet, runs
 
 _MAX_RUN: Final = 4 << 20
 """Bytes of one encoded stretch."""

@@ -26,6 +26,8 @@ _NO_STEM: Final = frozenset(
 )
 _NO_NAMES: Final = re.compile(rb"</[A-Za-z0-9:_.-]{1,40}>|\x1b\[[0-9;]{0,12}m|%[0-9A-F]{2}")
 """Ends of elements, a terminal's colours, escapes: they look like names and are none."""
+_TALK: Final = re.compile(rb"secret", re.IGNORECASE)
+_TALKED: Final = 120
 _VALUE: Final = re.compile(rb"[A-Za-z0-9+/]{40}")
 _HEAD: Final = re.compile(rb"(?:[A-Za-z][A-Za-z0-9 _.()#/-]{0,60})?\Z")
 _ITEM_ABOVE: Final = re.compile(
@@ -55,8 +57,9 @@ def label_before(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
         if newlines > 3 or _is_value(word):
             break
         words = words_of(word)
-        if all(one in _GENERIC for one in words):
-            through_generic = through_generic or bool(words)
+        if all(one in _GENERIC or len(one) == 1 for one in words):
+            # A name of one letter says nothing, and nothing of what stands before it either.
+            through_generic = through_generic or any(len(one) > 1 for one in words)
             right = name.start()
             continue
         label = label_of(words)
@@ -69,7 +72,7 @@ def label_before(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
             is_open = any(mark in gap for mark in (b"=", b":", b">", b"|", b"("))
             if label >= Label.PASSWORD or (label is Label.OTHER and is_open):
                 return label, _stem(words)
-            return Label.BARE, frozenset()
+            return _alone(view, start, text), frozenset()
         if label is not Label.UNKNOWN:
             return label, _stem(words)
         if newlines and through_generic:
@@ -83,6 +86,12 @@ def label_before(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
             break
         right = name.start()
     return (Label.UNKNOWN if is_unknown else Label.BARE), _stem(unknown)
+
+
+def _alone(view: View, start: int, text: bytes) -> Label:
+    """Of a value on a line of its own: whether the lines before talk of a secret, as an answer in a chat does."""
+    is_alone = view.data[start - 1 : start] == b"\n" and view.data[start + 40 : start + 41] in {b"\n", b"\r", b""}
+    return Label.PASSWORD if is_alone and _TALK.search(text[-_TALKED:]) else Label.BARE
 
 
 def _first_item(view: View, start: int) -> int:

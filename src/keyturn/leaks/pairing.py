@@ -7,8 +7,10 @@ and each id gets at most one secret: the cheapest assignment of all, so that a r
 from __future__ import annotations
 
 import math
+import re
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from keyturn.leaks.rules import Label
@@ -17,7 +19,7 @@ from keyturn.leaks.views import View
 _FAR: Final = 1e9
 _MAX_BLOCK: Final = 48
 """Ids and secrets that are assigned at once: the work grows with the third power."""
-_MAX_PLACES: Final = 16
+_MAX_PLACES: Final = 8
 """Of one value: a key that is written a thousand times is compared at its first places."""
 
 _PENALTY: Final = {
@@ -71,20 +73,42 @@ def _path(sighting: Sighting) -> dict[int, tuple[int, View]]:
     return path
 
 
-def _between(one: dict[int, tuple[int, View]], two: dict[int, tuple[int, View]]) -> _Between:
-    """How far apart an id and a secret are, in the deepest view that holds both."""
-    for key, (at, view) in one.items():
-        if key in two:
+_BORDER: Final = re.compile(rb"\n\n|\r\n\r\n|\n\[|\n---|\},|\}\n|\n- ")
+"""What ends a paragraph, a section, an object, an item."""
+_TOO_FAR: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class _Marks:
+    """Where lines and sections end in the views that were asked about: each is read through once."""
+
+    by_view: dict[int, tuple[View, list[int], list[int]]] = field(default_factory=dict)
+
+    def of(self, view: View) -> tuple[View, list[int], list[int]]:
+        held = self.by_view.get(id(view))
+        if held is None:
+            lines = [match.start() for match in re.finditer(rb"\n", view.data)]
+            borders = [match.start() for match in _BORDER.finditer(view.data)]
+            held = self.by_view[id(view)] = view, lines, borders
+        return held
+
+    def between(self, one: dict[int, tuple[int, View]], two: dict[int, tuple[int, View]]) -> _Between:
+        """How far apart an id and a secret are, in the deepest view that holds both."""
+        for key, (at, view) in one.items():
+            if key not in two:
+                continue
             other = two[key][0]
             low, high = min(at, other), max(at, other)
-            if high - low > 1 << 20:
+            if high - low > _TOO_FAR:
                 return _Between((high - low) // 40, high - low, 3, other < at)
-            text = bytes(view.data[low:high])
-            borders = sum(
-                text.count(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\n[", b"\n---", b"},", b"}\n", b"\n- ")
+            _, lines, borders = self.of(view)
+            return _Between(
+                bisect_left(lines, high) - bisect_left(lines, low),
+                high - low,
+                min(bisect_left(borders, high) - bisect_left(borders, low), 3),
+                other < at,
             )
-            return _Between(text.count(b"\n"), high - low, min(borders, 3), other < at)
-    return _Between(10**9, 10**9, 3, False)  # unreachable: the root holds everything
+        return _Between(10**9, 10**9, 3, is_before=False)  # unreachable: the root holds everything
 
 
 def _cost(access_key: Sighting, secret: Sighting, between: _Between) -> float:
@@ -98,7 +122,9 @@ def _cost(access_key: Sighting, secret: Sighting, between: _Between) -> float:
         return _FAR
     if label is Label.BARE and between.size > _BARE_REACH:
         return _FAR
-    if label is Label.UNKNOWN and not (b"+" in secret.value or b"/" in secret.value):
+    if label is Label.UNKNOWN and not (
+        b"+" in secret.value or b"/" in secret.value or (shared and shared == access_key.stem == secret.stem)
+    ):
         return _FAR
     cost: float = _PENALTY[label] + (between.lines + between.size / 400) ** 1.02 + 3 * between.borders
     if access_key.stem != secret.stem and not shared:
@@ -116,9 +142,10 @@ def pair(ids: Sequence[Sighting], secrets: Sequence[Sighting]) -> dict[bytes, tu
     """
     id_places = _by_value(ids)
     secret_places = _by_value(secrets)
+    marks = _Marks()
     in_step = _in_step(id_places, secret_places)
     if in_step:
-        steps = [_assigned([one], [two], id_places, secret_places) for one, two in in_step]
+        steps = [_assigned([one], [two], id_places, secret_places, marks) for one, two in in_step]
         return {value: found for step in steps for value, found in step.items()}
     line = sorted(
         [(_position(id_places, value), True, value) for value in id_places]
@@ -134,6 +161,7 @@ def pair(ids: Sequence[Sighting], secrets: Sequence[Sighting]) -> dict[bytes, tu
             [value for _, is_id, value in block if not is_id],
             id_places,
             secret_places,
+            marks,
         )
         for value, (one, two) in found.items():
             if value in settled or two.value in settled:
@@ -144,7 +172,11 @@ def pair(ids: Sequence[Sighting], secrets: Sequence[Sighting]) -> dict[bytes, tu
 
 
 def _assigned(
-    some_ids: Sequence[bytes], some_secrets: Sequence[bytes], id_places: _Places, secret_places: _Places
+    some_ids: Sequence[bytes],
+    some_secrets: Sequence[bytes],
+    id_places: _Places,
+    secret_places: _Places,
+    marks: _Marks,
 ) -> dict[bytes, tuple[Sighting, Sighting]]:
     costs: list[list[float]] = []
     best: dict[tuple[int, int], tuple[Sighting, Sighting]] = {}
@@ -154,7 +186,7 @@ def _assigned(
             lowest = _FAR
             for one, one_path in id_places[id_value]:
                 for two, two_path in secret_places[secret_value]:
-                    cost = _cost(one, two, _between(one_path, two_path))
+                    cost = _cost(one, two, marks.between(one_path, two_path))
                     if cost < lowest:
                         lowest = cost
                         best[row, column] = one, two

@@ -234,7 +234,7 @@ class Responder:
             for deed in issuer.deeds(key, since=since) or ():
                 if deed.error is None:
                     lines.append(
-                        f"stops: {deed.source} {deed.agent} ({deed.service} {deed.action}, last {iso8601(deed.last_at)})"
+                        f"stops: {deed.source} {deed.agent.partition(' ')[0]} ({deed.service} {deed.action}, last {iso8601(deed.last_at)})"
                     )
         lines += [
             "replace the key in every sink of the user",

@@ -126,18 +126,20 @@ class Scan:
                 notes.kept |= notes.skipped_here
                 continue
             readable += 1
-            located = self._located(source, found, notes)
+            located = self._located(source, [place for place in found if self._is_told(found[place])], notes)
             findings += [
-                _finding(detection, line, located[place])
+                _finding(detection, line, located.get(place, place))
                 for place, detections in found.items()
                 for detection, line in detections
             ]
         if failed and not readable:
             raise failed[0]
-        told = [self._judged(finding) for finding in _distinct(findings) if self._is_recent(finding)]
+        told = [finding for finding in _distinct(findings) if self._is_recent(finding)]
         new = [finding for finding in told if not self.baseline.accepts(finding)]
         return ScanResult(
-            findings=tuple(finding for finding in new if self.include_ids or finding.kind is Kind.PAIR),
+            findings=tuple(
+                self._judged(finding) for finding in new if self.include_ids or finding.kind is Kind.PAIR
+            ),
             skipped=tuple(notes.kept),
             skipped_in_all=notes.skipped_in_all,
             searched=notes.searched,
@@ -147,6 +149,12 @@ class Scan:
             accepted=len(told) - len(new),
             ours=self.ours,
         )
+
+    def _is_told(self, detections: Sequence[tuple[Detection, int | None]]) -> bool:
+        """Whether its place has to be known: for an id that is only counted, unless the baseline knows some by place."""
+        if self.include_ids or self.baseline.ids:
+            return True
+        return any(detection.secret is not None for detection, _ in detections)
 
     @staticmethod
     def _located(source: Source, found: Iterable[Place], notes: _Notes) -> dict[Place, Place]:

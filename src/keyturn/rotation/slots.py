@@ -155,4 +155,6 @@ def _told(key: UserKey, use: LastUse, now: int) -> str:
     status = key.status.value.lower()
     if isinstance(use, Used):
         return f"{status}, unused for {max(0, now - use.at) // _DAY} d"
+    if isinstance(use, Unknown):
+        return f"{status}, last use unknown"
     return f"{status}, never seen in use in {max(0, now - key.created_at) // _DAY} d"

@@ -16,10 +16,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-from dying_rotator import carry_on
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from keyturn.rotation.state import LockedByAnotherError
+from rotation.children.dying_rotator import carry_on
 
 LOCKED = 7
 

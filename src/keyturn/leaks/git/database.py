@@ -55,7 +55,9 @@ class _PackFile:
 class Database:
     """Looks for packs once, when it is made: what another process adds later waits for the next scan."""
 
-    def __init__(self, layout: Layout, git: Git, skip: Skip) -> None:
+    def __init__(self, layout: Layout, git: Git, skip: Skip, *, remembers: bool = True) -> None:
+        """`remembers`: `now_known` will be asked."""
+        self._remembers = remembers
         self._layout = layout
         self._git = git
         self._skip = skip
@@ -114,7 +116,8 @@ class Database:
             except (DamagedError, GitError, OSError, ValueError, IndexError, OverflowError) as error:
                 self._skip(path, f"the pack is damaged: {error}")
                 continue
-            self._new.update(index.prefixes())
+            if self._remembers:
+                self._new.update(index.prefixes())
             leftovers = Leftovers()
             try:
                 with Pack(path, index, oid_size) as pack:

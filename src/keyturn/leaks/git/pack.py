@@ -120,10 +120,9 @@ class _Walk:
         self._index = index
         self._oid_size = oid_size
         self._leftovers = leftovers
-        self._ranks = array("I", index.by_offset())
-        offsets = index.offsets
-        count = len(self._ranks)
-        self._offsets = array("Q", (offsets[rank] for rank in self._ranks))
+        self._ranks: array[int] | None = None
+        count = len(index)
+        self._offsets = array("Q", sorted(index.offsets))
         self._offsets.append(end)
         self._starts = array("Q", self._offsets)
         self._sizes = array("Q", bytes(8 * count))
@@ -145,7 +144,7 @@ class _Walk:
             self._kinds,
         )
         child, sibling, roots = self._child, self._sibling, self._roots
-        positions = {offset: position for position, offset in enumerate(offsets)}
+        positions = dict(zip(offsets, range(len(self._kinds)), strict=False))  # the end stands there as well
         by_name: list[tuple[int, bytes]] = []
         for offset, position in positions.items():
             if offset < 12 or offset >= end:
@@ -200,7 +199,7 @@ class _Walk:
         if not by_name:
             return
         positions = array("i", bytes(4 * len(self._kinds)))
-        for position, rank in enumerate(self._ranks):
+        for position, rank in enumerate(self._by_offset()):
             positions[rank] = position
         bases, kinds, child, sibling = self._bases, self._kinds, self._child, self._sibling
         for position, oid in by_name:
@@ -239,8 +238,9 @@ class _Walk:
         if wanted is None:
             return self._kinds.translate(_ALL_BUT_TREES)
         marks = bytearray(len(self._kinds))
+        ranks = self._by_offset()
         for position, kind in enumerate(self._kinds):
-            if kind == TREE or not wanted(self._index.oid(self._ranks[position])):
+            if kind == TREE or not wanted(self._index.oid(ranks[position])):
                 continue
             marks[position] = _JUDGE
             base = self._bases[position]
@@ -368,7 +368,13 @@ class _Walk:
         return True
 
     def _oid(self, position: int) -> bytes:
-        return self._index.oid(self._ranks[position])
+        return self._index.oid(self._by_offset()[position])
+
+    def _by_offset(self) -> array[int]:
+        """Ranks by position. Sorted when an object has to be named: in most packs none has."""
+        if self._ranks is None:
+            self._ranks = array("I", self._index.by_offset())
+        return self._ranks
 
 
 def _let_go(waiting: list[_Base], held: int) -> int:

@@ -88,7 +88,7 @@ class GitHistory:
     def _everything(
         self, layout: Layout, git: Git, may_hold: MayHold, report: Report, skips: _Skips
     ) -> Iterator[GitObject]:
-        database = Database(layout, git, skips.add)
+        database = Database(layout, git, skips.add, remembers=self._state is not None)
         earlier = self._state.read() if self._state is not None else None
         known = Known() if earlier is None else Known(earlier.packs, earlier.prefixes)
         handed_out: set[bytes] = set()
