@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from cli.rotation_stage import QUICK
 from command_line import Told, keyturn
 from keyturn.cli.main import VERBS
 from leaks.archive_corpus import plant_keys
@@ -44,6 +45,7 @@ class Story:
             "sh write-usage": lambda: self._authority().keep_house(),
             "sh tamper": self._tamper,
             "sh plant-keys": self._plant_keys,
+            "sh configure-ci": self._configure_ci,
         }
 
     def type(self, line: str) -> Told:
@@ -68,6 +70,19 @@ class Story:
         (folder / "credentials").write_text(
             f"[default]\naws_access_key_id = {signer.access_key_id}\n"
             f"aws_secret_access_key = {signer.secret.reveal().decode()}\n"
+        )
+
+    def _configure_ci(self) -> None:
+        """A user whose key lies in a credentials file of its own, and windows of seconds."""
+        access_key_id, secret = self._authority().new_user_with_key("ci")
+        held = self.home / "ci.credentials"
+        held.touch(mode=0o600)
+        held.write_text(f"[ci]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n")
+        folder = self.home / ".config/keyturn"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "keyturn.toml").write_text(
+            f'{QUICK}[sinks.profile]\ntype = "credentials_file"\nprofile = "ci"\npath = "{held}"\n'
+            '[users.ci]\nsinks = ["profile"]\n'
         )
 
     def _plant_keys(self) -> None:
@@ -95,6 +110,13 @@ class Story:
         text = text.replace(str(self.home), "~")
         text = re.sub(r"http://127\.0\.0\.1:\d+", "URL", text)
         text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
+        text = re.sub(r"\(looks again [^;]*; safe", "(looks again WHEN; safe", text)
+        text = re.sub(
+            r"\b(?=[a-f]*[0-9])[0-9a-f]{8}\b(?=( (done|watch|adopt|is|needs|aborted)|  |$))",
+            "ROTATION",
+            text,
+            flags=re.MULTILINE,
+        )
         text = re.sub(rf"\bprocess {os.getpid()}\b", "process PID", text)
         text = re.sub(r"\bkey (id )?[0-9a-f]{8}\b", r"key \1KEK", text)
         text = re.sub(r"\(choose from .*\)", "(choose from …)", text)  # Pythons quote them differently

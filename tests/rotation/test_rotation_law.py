@@ -248,6 +248,8 @@ class Rotating(RuleBasedStateMachine):
             is_back = self.progress().stage is Stage.ROLL_BACK
             self.room.engine().wish(self.name, roll_back=is_back)
             outcome = self.room.run(self.name, each=self.consume, longest=100 * DAY, most=30_000)
+            self.world.time.now = max(self.world.time.now, outcome.progress.next_at)
+            self.consume()
         assert self.progress().is_final, f"it does not end: {outcome.why if outcome else ''}"
         living = self.world.living()
         assert len(living) <= 1, "a key is left over"
@@ -268,6 +270,7 @@ def profile() -> settings:
         max_examples=3_000 if IS_LONG else 60,
         stateful_step_count=60 if IS_LONG else 30,
         deadline=None,
+        derandomize=not IS_LONG,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )

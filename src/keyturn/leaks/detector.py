@@ -43,7 +43,7 @@ _LONGEST_LEFT: Final = 48
 """Of a run that ends in a secret: an escape before it is made of the same characters."""
 _LINES_OF_A_BLOCK: Final = 8
 _SECRET_CHARACTERS: Final = alphabet(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-_LINE_OF_A_BLOCK: Final = re.compile(rb"[A-Za-z0-9+/]{20,76}={0,2}\r?\Z")
+_FORTY: Final = re.compile(rb"[A-Za-z0-9+/]{40}\r?\Z")
 
 Cut = Callable[[str], None]
 """Takes the reason why not all was looked into."""
@@ -282,20 +282,23 @@ def _is_of_a_block(data: bytes, start: int, end: int, most: int) -> bool:
     lines = 1
     at = start
     for _ in range(_LINES_OF_A_BLOCK):
-        above = data.rfind(b"\n", max(0, at - 80), max(0, at - 1)) + 1
-        if at == 0 or not _LINE_OF_A_BLOCK.match(data[above : at - 1]):
+        above = data.rfind(b"\n", max(0, at - 50), max(0, at - 1)) + 1
+        if not at or not _is_line_of_a_block(data[above : at - 1]):
             break
         lines += 1
         at = above
     at = data.find(b"\n", end, end + 2) + 1
     for _ in range(_LINES_OF_A_BLOCK if at else 0):
-        below = data.find(b"\n", at, at + 80)
-        below = below if below >= 0 else len(data)
-        if not _LINE_OF_A_BLOCK.match(data[at:below]):
+        below = data.find(b"\n", at, at + 50)
+        if not _is_line_of_a_block(data[at : below if below >= 0 else at + 50]):
             break
         lines += 1
         at = below + 1
     return lines > max(1, min(most, 2 * _LINES_OF_A_BLOCK))
+
+
+def _is_line_of_a_block(line: bytes) -> bool:
+    return _FORTY.match(line) is not None and rules.may_be_secret(line[:40])
 
 
 def _told(

@@ -37,6 +37,11 @@ _ITEM_ABOVE: Final = re.compile(
 
 def label_before(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
     """What the text before a value says it is, and which words of it may tell one profile from another."""
+    label, stem = _named(view, start)
+    return (Label.PASSWORD if label is Label.BARE and _answers(view, start) else label), stem
+
+
+def _named(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
     column = _column_name(view, start)
     if column is not None:
         words = words_of(column)
@@ -72,7 +77,7 @@ def label_before(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
             is_open = any(mark in gap for mark in (b"=", b":", b">", b"|", b"("))
             if label >= Label.PASSWORD or (label is Label.OTHER and is_open):
                 return label, _stem(words)
-            return _alone(view, start, text), frozenset()
+            return Label.BARE, frozenset()
         if label is not Label.UNKNOWN:
             return label, _stem(words)
         if newlines and through_generic:
@@ -88,10 +93,15 @@ def label_before(view: View, start: int) -> tuple[Label, frozenset[bytes]]:
     return (Label.UNKNOWN if is_unknown else Label.BARE), _stem(unknown)
 
 
-def _alone(view: View, start: int, text: bytes) -> Label:
-    """Of a value on a line of its own: whether the lines before talk of a secret, as an answer in a chat does."""
-    is_alone = view.data[start - 1 : start] == b"\n" and view.data[start + 40 : start + 41] in {b"\n", b"\r", b""}
-    return Label.PASSWORD if is_alone and _TALK.search(text[-_TALKED:]) else Label.BARE
+def _answers(view: View, start: int) -> bool:
+    """Whether a value stands on a line of its own and those before it talk of a secret, as in a chat."""
+    data = view.data
+    return (
+        start > 0
+        and data[start - 1] == 10
+        and data[start + 40 : start + 41] in {b"\n", b"\r", b""}
+        and _TALK.search(data, max(0, start - _TALKED), start) is not None
+    )
 
 
 def _first_item(view: View, start: int) -> int:
