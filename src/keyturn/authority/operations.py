@@ -44,9 +44,9 @@ class RequestFacts(NamedTuple):
     """`amz-sdk-invocation-id`: the same for all tries of one call."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One authenticated call that reads."""
+    """One authenticated call that reads. Not frozen, for speed: one is made per request, and nobody changes it."""
 
     operation: str
     caller: Caller
@@ -63,7 +63,7 @@ class Call:
         return self.services.account_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WriteCall(Call):
     """One authenticated call that changes something, inside its transaction."""
 
