@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from keyturn.authority.authentication import Caller
 from keyturn.authority.web_identity import WebIdentity
 from keyturn.model.access_keys import AccountId
+from keyturn.model.principals import User
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault, validation_error
 
@@ -57,6 +58,8 @@ class Call:
     reader: Reader
     web_identity: WebIdentity | None = None
     """Of a call that came with a web identity token in place of a signature."""
+    met: tuple[str, User] | None = None
+    """The user that permission was asked for, under the name that was given: the handler asks for the same."""
 
     @property
     def account_id(self) -> AccountId:

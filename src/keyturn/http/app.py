@@ -157,11 +157,10 @@ class App(Face):
             outcome.service,
             outcome.region,
             source.scheme == "https",
-            _invocation(fields.get(b"amz-sdk-invocation-id", b"")),
         )
         contract = self._contracts[outcome.service]
         try:
-            return self._perform(outcome, contract, signed, facts, now)
+            return self._perform(outcome, contract, signed, facts, now, fields)
         except Exception as failure:  # noqa: BLE001 - as above, in this service's words
             return _failed(contract, failure, request_id)
 
@@ -200,6 +199,7 @@ class App(Face):
         request: SignedRequest,
         facts: RequestFacts,
         now: int,
+        fields: Mapping[bytes, bytes],
     ) -> Answer | Coroutine[Any, Any, Answer]:
         """Decode, act, encode. The use is booked whatever comes of it: the signature has matched."""
         action = "-"
@@ -215,6 +215,7 @@ class App(Face):
         finally:
             self._authority.note_use(authenticated.caller, facts, now, action)
         if operation.writes:
+            facts = facts._replace(invocation_id=_invocation(fields.get(b"amz-sdk-invocation-id", b"")))
             return self._write(authenticated, contract, asked, operation, facts, arguments)
         result = self._authority.read(operation, authenticated.caller, facts, arguments)
         return _answered(contract, asked, operation, result, facts.request_id)

@@ -28,6 +28,28 @@ Start: TypeAlias = Callable[["Connection", Request], Coroutine[Any, Any, None]]
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"})
 _ONCE: Final = (b"host", b"content-length", b"transfer-encoding", b"expect")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_USUAL_NAMES: Final = {
+    spelt.encode(): spelt.lower().encode()
+    for name in [
+        "Host",
+        "Accept",
+        "Accept-Encoding",
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "User-Agent",
+        "Authorization",
+        "X-Amz-Date",
+        "X-Amz-Content-Sha256",
+        "X-Amz-Security-Token",
+        "X-Amz-Target",
+        "X-Amz-User-Agent",
+        "amz-sdk-invocation-id",
+        "amz-sdk-request",
+    ]
+    for spelt in (name, name.lower())
+}
+"""As clients spell them: one object for each, hashed once, for every name is looked up several times."""
 _SMALL_BODY: Final = 16 * 1024
 _WRITE_BUFFER: Final = 16 * 1024
 _PROGRESS_BYTES: Final = 4 * 1024
@@ -48,7 +70,9 @@ class Traffic:
     def __init__(self, limits: Limits, refusals: Counter[Refusal], face: Face | Start) -> None:
         self.limits = limits
         self.refusals = refusals
-        self.face = face
+        # Told apart once: asking an abstract class is slow.
+        self.answer = face.answer if isinstance(face, Face) else None
+        self.start = None if isinstance(face, Face) else face
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.held_body_bytes = 0
@@ -300,6 +324,8 @@ class Connection(asyncio.Protocol):
         """After a piece that left a message unfinished."""
         if self._began_here:
             self._began_here = False
+            seconds = self.limits.head_seconds if self._phase == _HEAD else self.limits.body_seconds
+            self._deadline = self._now() + seconds
         else:
             self._wire_bytes += piece_bytes
         if self._phase == _HEAD:
@@ -333,14 +359,13 @@ class Connection(asyncio.Protocol):
         self._phase = _HEAD
         self._wire_bytes = 0
         self._began_here = True
-        self._deadline = self._now() + self.limits.head_seconds
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # The parser trims the white space before a value and leaves what follows it (RFC 9112 §5.1 excludes both).
-        self._headers.append((name.lower(), value.rstrip(b" \t")))
+        self._headers.append((_USUAL_NAMES.get(name) or name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         headers = self._headers
@@ -391,8 +416,6 @@ class Connection(asyncio.Protocol):
         self._phase = _BODY
         self._wire_bytes = 0
         self._began_here = True
-        if has_body:
-            self._deadline = self._now() + self.limits.body_seconds
         if b"expect" in fields and version == "1.1":
             self._expect(fields[b"expect"], has_body=has_body)
 
@@ -425,7 +448,8 @@ class Connection(asyncio.Protocol):
         self._continue_due = False
         if not request.keep_alive:
             self._deaf = True
-        if self._is_answering():
+        current = self._current
+        if self._waiting or (current is not None and not current.is_answered):
             self._waiting.append(request)
             self.flow.pause_reading()
         else:
@@ -496,12 +520,13 @@ class Connection(asyncio.Protocol):
         self._due = None
         if not isinstance(request.body, bytes):
             request.body = bytes(request.body)
-        face = self.traffic.face
-        if not isinstance(face, Face):
-            self._spawn(face(self, request))
+        traffic = self.traffic
+        if traffic.answer is None:
+            assert traffic.start is not None
+            self._spawn(traffic.start(self, request))
             return
         try:
-            answer = face.answer(request)
+            answer = traffic.answer(request)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the client gets an answer
             answer = _faulty(request, fault)
         if isinstance(answer, Answer):

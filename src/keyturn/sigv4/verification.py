@@ -160,8 +160,9 @@ class Verifier:
         pairs = canonical_pairs(query) if query else []
         if pairs is None:
             return _refusal(refusals.MALFORMED_QUERY_STRING)
-        headers = gather_headers(request.headers)
+        headers = dict(request.headers)
         if len(headers) < len(request.headers):
+            headers = gather_headers(request.headers)
             repeated = repeated_header(request.headers)
             if repeated is not None:
                 return _refusal(repeated)

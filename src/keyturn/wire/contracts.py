@@ -128,9 +128,9 @@ class ServiceContract:
         parameters = parameters_of(query, body)
         operation = self.operation(parameters)
         asked = Asked(operation.name, lambda: operation.decode(parameters), operation.encode)
-        if not query and len(parameters) == 2 and len(body) <= _LONGEST_PLAIN:
-            if not operation.needs_arguments and len(self._plain) < _MOST_PLAIN:
-                self._plain[body] = Asked(operation.name, dict, operation.encode)
+        is_plain = not query and len(parameters) == 2 and not operation.needs_arguments
+        if is_plain and len(body) <= _LONGEST_PLAIN and len(self._plain) < _MOST_PLAIN:
+            self._plain[body] = Asked(operation.name, dict, operation.encode)
         return asked
 
     def worded(self, fault: Fault) -> Fault:
