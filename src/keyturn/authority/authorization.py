@@ -1,7 +1,8 @@
 """May this caller do that? Gathers the policies that have a say and asks `policy.evaluation`.
 
 Deny by default. No cache outlives a change: compiled documents are kept by their very text, what is attached
-to a user or role only until the next change of a policy, attachment, membership, boundary or tag has committed.
+to a user or role only until the next change of a policy, attachment, membership, boundary or tag has committed;
+for the writer, only until that change is made.
 """
 
 from __future__ import annotations
