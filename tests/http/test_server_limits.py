@@ -527,6 +527,26 @@ def test_a_pipeline_is_bounded_and_what_was_taken_is_answered(server: Served) ->
     assert len(server.echo.calls) == 17
 
 
+def test_no_answer_is_begun_while_one_before_it_is_unread() -> None:
+    with served() as server:
+        client = server.connect(receive_buffer=4096)
+        client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert server.echo.entered.wait(PATIENCE)
+        beside = server.connect()
+        assert [beside.ask(GET, b"\r\n").status for _ in range(3)] == [200, 200, 200]
+        assert "/second" not in server.echo.calls
+
+
+def test_the_answer_to_head_has_a_length_and_no_body(server: Served) -> None:
+    client = server.connect()
+    client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.socket.recv(65536)
+    assert re.search(rb"\r\ncontent-length: [1-9]", answer)
+    assert client.ask(GET, b"\r\n").status == 200
+
+
 def test_a_refusal_waits_for_the_answers_before_it(server: Served) -> None:
     client = server.connect()
     client.send(GET + b"\r\n" + GET + b"\r\n" + b"GET / HTTP/1.1\r\n\r\n" + GET + b"\r\n")
