@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from authority.calls import (
     Refused,
     account,
     audit_records,
+    document,
     facts,
     key_ids,
     members,
@@ -27,7 +29,11 @@ from authority.calls import (
     validation_error,
     verified,
 )
+from keyturn.authority.authentication import Caller
 from keyturn.authority.authority import Authority
+from keyturn.authority.operations import WriteCall
+from keyturn.authority.storage.policies import put_inline_policy
+from keyturn.store.interface import Transaction
 from keyturn.wire.faults import Fault
 from living_authority import LivingAuthority
 
@@ -331,3 +337,82 @@ def test_get_caller_identity_tells_the_user_of_the_key(shared_authority: LivingA
         "Account": account(shared_authority),
         "Arn": user["Arn"],
     }
+
+
+# Writes of one commit see each other's permissions
+
+
+def in_one_commit(authority: LivingAuthority, *calls: tuple[Caller, str, dict[str, Any]]) -> list[object]:
+    """What each call is answered. All are in the writer's queue before the loop hears of the first."""
+    inside = authority.opened.authority
+
+    async def at_once() -> list[object]:
+        acts = []
+        for caller, name, parameters in calls:
+            operation = inside.offered("iam", name)
+            assert operation is not None
+            acts.append(inside.perform(operation, caller, facts(), parameters))
+        return list(await asyncio.gather(*acts, return_exceptions=True))
+
+    return authority.run(at_once())
+
+
+def test_a_permission_counts_from_the_write_that_gives_it_to_the_write_that_takes_it(
+    authority: LivingAuthority,
+) -> None:
+    owner = authority.administrator
+    administrator = verified(authority, owner.access_key_id, owner.secret.reveal().decode())
+    ana = person(authority, "one-commit-ana")
+    caller = verified(authority, ana.access_key_id, ana.secret)
+    for name in ("a", "b", "c", "d"):
+        authority.iam().create_user(UserName=f"one-commit-{name}")
+    tag = {"policy_name": "p", "user_name": "one-commit-ana"}
+    allowing = {
+        **tag,
+        "policy_document": document({"Effect": "Allow", "Action": "iam:CreateAccessKey", "Resource": "*"}),
+    }
+
+    def create(name: str) -> tuple[Caller, str, dict[str, Any]]:
+        return caller, "CreateAccessKey", {"user_name": f"one-commit-{name}"}
+
+    outcomes = in_one_commit(
+        authority,
+        create("a"),
+        (administrator, "PutUserPolicy", allowing),
+        create("b"),
+        (administrator, "DeleteUserPolicy", tag),
+        create("c"),
+    )
+    assert [isinstance(outcome, Fault) for outcome in outcomes] == [True, False, False, False, True]
+    assert isinstance(in_one_commit(authority, create("d"))[0], Fault)
+    authority.iam().put_user_policy(
+        UserName="one-commit-ana", PolicyName="p", PolicyDocument=allowing["policy_document"]
+    )
+    assert not isinstance(in_one_commit(authority, create("d"))[0], Fault)
+    authority.iam().delete_user_policy(UserName="one-commit-ana", PolicyName="p")
+    assert isinstance(in_one_commit(authority, create("d"))[0], Fault)
+
+
+def test_a_change_of_permissions_that_is_undone_leaves_nothing(authority: LivingAuthority) -> None:
+    ana = person(authority, "lost-commit-ana")
+    caller = verified(authority, ana.access_key_id, ana.secret)
+    services = authority.opened.authority.services
+    grant = document({"Effect": "Allow", "Action": "iam:CreateAccessKey", "Resource": "*"})
+    seen: list[bool] = []
+
+    def change_and_ask(tx: Transaction) -> None:
+        """What PutUserPolicy does, a question behind it, and then both are undone."""
+        user = caller.user
+        assert user is not None
+        put_inline_policy(tx, user.account_id, user.user_id, "p", grant)
+        services.authorization.policies_changed(tx)
+        call = WriteCall("CreateAccessKey", caller, 0, facts(), services, tx, tx=tx)
+        seen.append(bool(services.authorization.held(call, writing=True).identity))
+        raise RuntimeError("lost")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="lost"):
+            authority.run(authority.opened.store.write(change_and_ask))
+        [outcome] = in_one_commit(authority, (caller, "CreateAccessKey", {"user_name": ana.name}))
+        assert isinstance(outcome, Fault)
+    assert seen == [True, True]

@@ -10,8 +10,9 @@ import re
 import socket
 import ssl
 import threading
+import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from keyturn.http.exchange import Answer as Answered
+from keyturn.http.exchange import Face, Request
 from keyturn.http.forwarded import networks
 from keyturn.http.limits import Limits, Refusal
 from keyturn.http.server import Message, check_exposure, new_event_loop, run_server, tls_context
@@ -38,6 +41,7 @@ PATIENCE = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 MARK = b"s3cr3t-m4rk"
+MIB = 1024 * 1024
 
 
 class HeldClock:
@@ -119,6 +123,55 @@ class Echo:
             await send({"type": "http.response.body", "body": body})
         finally:
             self.ended.set()
+
+
+class DirectEcho(Face):
+    """The same without ASGI: at once where it can, in a task where it must wait."""
+
+    def __init__(self, echo: Echo) -> None:
+        self._echo = echo
+
+    def answer(self, request: Request, /) -> Answered | Coroutine[Any, Any, Answered]:
+        self._echo.calls.append(request.path.decode())
+        self._echo.entered.set()
+        if request.path == b"/fault":
+            raise ValueError(MARK.decode())
+        if request.path == b"/large":
+            self._echo.ended.set()
+            return Answered(200, b"x" * 64 * MIB)
+        answer = Answered(200, json.dumps(self._seen(request)).encode())
+        return self._held(answer) if request.path == b"/hold" else answer
+
+    async def _held(self, answer: Answered) -> Answered:
+        await self._echo.may_answer.wait()
+        return answer
+
+    @staticmethod
+    def _seen(request: Request) -> dict[str, object]:
+        assert isinstance(request.body, bytes)
+        return {
+            "method": request.method.decode(),
+            "http_version": request.version,
+            "scheme": request.scheme,
+            "path": urllib.parse.unquote(request.path.decode()),
+            "raw_path": request.path.decode(),
+            "query_string": request.query.decode(),
+            "headers": [[name.decode(), value.decode("latin-1")] for name, value in request.headers],
+            "client": request.client,
+            "body": request.body.decode("latin-1"),
+        }
+
+
+FACES: dict[str, Callable[[Echo], Any]] = {"direct": DirectEcho, "asgi": lambda echo: echo}
+chosen_face = "direct"
+
+
+@pytest.fixture(scope="module", autouse=True, params=list(FACES))
+def face(request: pytest.FixtureRequest) -> str:
+    """Every promise holds for both kinds of face."""
+    global chosen_face  # noqa: PLW0603 - servers are started in many places, and all of them must ask
+    chosen_face = str(request.param)
+    return chosen_face
 
 
 @dataclass
@@ -245,7 +298,7 @@ def served(
             )
 
         await run_server(
-            echo,
+            FACES[chosen_face](echo),
             host=host,
             port=0,
             on_listening=on_listening,
@@ -285,7 +338,7 @@ def served(
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Served]:
+def shared(face: str) -> Iterator[Served]:  # noqa: ARG001 - one for each
     with served() as server:
         yield server
 
@@ -404,7 +457,9 @@ def test_a_client_that_has_finished_sending_is_still_answered(loop_factory: Loop
         assert client.is_closed()
 
 
-def test_an_app_learns_that_its_client_is_gone(loop_factory: LoopFactory) -> None:
+def test_an_app_learns_that_its_client_is_gone(loop_factory: LoopFactory, face: str) -> None:
+    if face == "direct":
+        pytest.skip("a direct face answers in one piece and is not told")
     with served(loop_factory=loop_factory) as server:
         client = server.connect()
         client.send(b"GET /until-gone HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -470,6 +525,26 @@ def test_a_pipeline_is_bounded_and_what_was_taken_is_answered(server: Served) ->
     assert answers[-1].headers["connection"] == "close"
     assert client.is_closed()
     assert len(server.echo.calls) == 17
+
+
+def test_no_answer_is_begun_while_one_before_it_is_unread() -> None:
+    with served() as server:
+        client = server.connect(receive_buffer=4096)
+        client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert server.echo.entered.wait(PATIENCE)
+        beside = server.connect()
+        assert [beside.ask(GET, b"\r\n").status for _ in range(3)] == [200, 200, 200]
+        assert "/second" not in server.echo.calls
+
+
+def test_the_answer_to_head_has_a_length_and_no_body(server: Served) -> None:
+    client = server.connect()
+    client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.socket.recv(65536)
+    assert re.search(rb"\r\ncontent-length: [1-9]", answer)
+    assert client.ask(GET, b"\r\n").status == 200
 
 
 def test_a_refusal_waits_for_the_answers_before_it(server: Served) -> None:
@@ -614,9 +689,6 @@ def resident_kib() -> int:
     match = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
     assert match is not None
     return int(match[1])
-
-
-MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,9 @@ def create_access_key(call: WriteCall, *, user_name: str | None = None) -> Resul
     new = mint_unissued(call.reader, call.account_id, call.services.random_bytes)
     key = issue(call.tx, user, call.now, call.services.sealer, new)
     if request_hash is not None:
-        rows.note_creation(
-            call.tx, call.account_id, request_hash, key.access_key_id, call.now, call.now - WINDOW_MS
-        )
+        if call.services.repeats.is_cleaning_due(call.now):
+            rows.forget_creations(call.tx, call.now - WINDOW_MS)
+        rows.note_creation(call.tx, call.account_id, request_hash, key.access_key_id, call.now)
         call.services.repeats.note_created(key.access_key_id, call.now)
     return _created(user, key, new.secret)
 

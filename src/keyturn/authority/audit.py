@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import struct
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,7 +65,7 @@ class AuditTrail:
             },
             "responseElements": None if isinstance(outcome, Fault) else _response(outcome),
             "requestID": call.facts.request_id,
-            "eventID": str(uuid.UUID(bytes=call.services.random_bytes(16), version=4)),
+            "eventID": _event_id(call.services.random_bytes),
             "readOnly": False,
             "eventType": "AwsApiCall",
             "managementEvent": True,
@@ -94,7 +93,7 @@ class AuditTrail:
             "eventName": name,
             "requestParameters": details or None,
             "responseElements": None,
-            "eventID": str(uuid.UUID(bytes=random_bytes(16), version=4)),
+            "eventID": _event_id(random_bytes),
             "readOnly": False,
             "eventType": "AwsServiceEvent",
             "managementEvent": True,
@@ -210,6 +209,13 @@ def _source_of(operation: Operation) -> str:
     """The authority's own operations are no service of AWS's."""
     own = operation.service == VERIFY_SERVICE
     return VERIFY_SERVICE if own else f"{operation.service}.amazonaws.com"
+
+
+def _event_id(random_bytes: Callable[[int], bytes]) -> str:
+    """A UUID of version 4 (RFC 9562, 5.4)."""
+    digits = random_bytes(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _told(name: str, value: Any) -> Any:

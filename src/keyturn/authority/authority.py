@@ -116,7 +116,18 @@ class Authority:
     ) -> Result:
         """The result of the call; raises the Fault that refuses it, or StoreUnavailableError."""
         if not operation.writes:
-            return self._read(operation, caller, facts, parameters)
+            return self.read(operation, caller, facts, parameters)
+        return await self.write(operation, caller, facts, parameters, web_identity)
+
+    async def write(
+        self,
+        operation: Operation,
+        caller: Caller,
+        facts: RequestFacts,
+        parameters: Parameters,
+        web_identity: WebIdentity | None = None,
+    ) -> Result:
+        """As `perform`, of an operation that changes something."""
         outcome = await self.store.write(
             lambda tx: self._write(tx, operation, caller, facts, parameters, web_identity),
             urgent=operation.is_urgent(parameters),
@@ -125,9 +136,10 @@ class Authority:
             raise outcome
         return outcome
 
-    def _read(
+    def read(
         self, operation: Operation, caller: Caller, facts: RequestFacts, parameters: Parameters
     ) -> Result:
+        """As `perform`, of an operation that only reads: nothing has to be waited for."""
         with self.store.read() as reader:
             call = Call(operation.name, caller, self.clock.now_ms(), facts, self.services, reader)
             self.services.authorization.authorize(call, operation, parameters, writing=False)

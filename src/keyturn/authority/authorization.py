@@ -1,7 +1,8 @@
 """May this caller do that? Gathers the policies that have a say and asks `policy.evaluation`.
 
 Deny by default. No cache outlives a change: compiled documents are kept by their very text, what is attached
-to a user or role only until the next change of a policy, attachment, membership, boundary or tag has committed.
+to a user or role only until the next change of a policy, attachment, membership, boundary or tag has committed;
+for the writer, only until that change is made.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from keyturn.authority import guardrails
 from keyturn.authority.authentication import Caller
 from keyturn.authority.context import Values, context_of
-from keyturn.authority.operations import Call, Operation, Parameters, Target
+from keyturn.authority.operations import Call, Operation, Parameters, Target, WriteCall
 from keyturn.authority.sessions import Session, SessionKind
 from keyturn.authority.storage import login_profiles as login_rows
 from keyturn.authority.storage import policies as rows
@@ -92,6 +93,10 @@ _NOTHING_HELD: Final = Held((), None, (), (guardrails.FREEING_GUARDRAIL,))
 class Authorization:
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
+        # The writer's own, for it decides ahead of the event loop: as committed, and never of a group that has
+        # changed something, for a group can be lost.
+        self._held_by_writer: dict[str, Held] = {}
+        self._changed_group: object = None
 
     def authorize(self, call: Call, operation: Operation, parameters: Parameters, *, writing: bool) -> None:
         """Return if the caller may; raise AccessDenied in AWS's words if not."""
@@ -151,13 +156,18 @@ class Authorization:
 
     def policies_changed(self, tx: Transaction) -> None:
         """To be called by every change of a policy, an attachment, a membership, a boundary or a tag."""
+        self._changed_group = tx.group
+        self._held_by_writer.clear()
         tx.after_commit(self._held.clear)
 
     def is_policy(self, reader: Reader, arn: str) -> bool:
         return arn in MANAGED_POLICIES or rows.policy_by_arn(reader, arn) is not None
 
     def held(self, call: Call, *, writing: bool) -> Held:
-        """What is attached to the caller's user or role. A write reads it afresh, in its own transaction."""
+        """What is attached to the caller's user or role.
+
+        A write in whose group of commits anything of it was changed reads it afresh, in its own transaction.
+        """
         principal = call.caller.principal
         if isinstance(principal, WebIdentityUser):
             return _NOTHING_HELD
@@ -168,14 +178,15 @@ class Authorization:
         else:
             owner = principal.user if isinstance(principal, FederatedUser) else principal
             key = owner.user_id
-        if writing:
+        if isinstance(call, WriteCall) and call.tx.group is self._changed_group:
             return _held_by(call.reader, owner)
-        held = self._held.get(key)
+        kept = self._held_by_writer if writing else self._held
+        held = kept.get(key)
         if held is None:
             held = _held_by(call.reader, owner)
-            if len(self._held) >= _MOST_OWNERS:
-                self._held.clear()
-            self._held[key] = held
+            if len(kept) >= _MOST_OWNERS:
+                kept.clear()
+            kept[key] = held
         return held
 
     def _decided(

@@ -63,7 +63,13 @@ class UsageRecorder:
         """
         if not is_session:
             self._note_last(access_key_id, LastUse(at, service, region))
-        self._tally("used", access_key_id, at, source, user_agent, service, action)
+        key = UsageKey(access_key_id, "used", source, user_agent[:_LONGEST_AGENT], service, action)
+        tally = self._pending.get(key)
+        if tally is None or at < tally.last:
+            self._add(key, at, at, 1)
+        else:
+            tally.last = at
+            tally.count += 1
 
     def _note_last(self, access_key_id: AccessKeyId, use: LastUse) -> None:
         self._pending_last[access_key_id] = use

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from keyturn.authority.authentication import Caller
 from keyturn.authority.web_identity import WebIdentity
 from keyturn.model.access_keys import AccountId
+from keyturn.model.principals import User
 from keyturn.store.interface import Reader, Transaction
 from keyturn.wire.faults import Fault, validation_error
 
@@ -44,9 +45,9 @@ class RequestFacts(NamedTuple):
     """`amz-sdk-invocation-id`: the same for all tries of one call."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One authenticated call that reads."""
+    """One authenticated call that reads. Not frozen, for speed: one is made per request, and nobody changes it."""
 
     operation: str
     caller: Caller
@@ -57,13 +58,15 @@ class Call:
     reader: Reader
     web_identity: WebIdentity | None = None
     """Of a call that came with a web identity token in place of a signature."""
+    met: tuple[str, User] | None = None
+    """The user that permission was asked for, under the name that was given: the handler asks for the same."""
 
     @property
     def account_id(self) -> AccountId:
         return self.services.account_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WriteCall(Call):
     """One authenticated call that changes something, inside its transaction."""
 

@@ -21,6 +21,14 @@ class Repeats:
     def __init__(self) -> None:
         self._unused: dict[AccessKeyId, int] = {}
         self._lock = threading.Lock()
+        self._next_cleaning = 0
+
+    def is_cleaning_due(self, now: int) -> bool:
+        """Once a second: rows that are too old are passed over in any case. Asked by the writer only."""
+        if self._next_cleaning - 1000 <= now < self._next_cleaning:
+            return False
+        self._next_cleaning = now + 1000
+        return True
 
     def note_created(self, access_key_id: AccessKeyId, now: int) -> None:
         """To be called inside the transaction: a repeat may stand right behind the first try, in one commit.

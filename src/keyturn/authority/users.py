@@ -43,6 +43,8 @@ PATH_TEXT: Final = (
 
 
 def find_user(call: Call, name: str) -> User:
+    if call.met is not None and call.met[0] == name:
+        return call.met[1]
     user = rows.user_by_name(call.reader, call.account_id, name)
     if user is None:
         raise no_such_entity(f"The user with name {name} cannot be found.")
@@ -65,15 +67,17 @@ def the_caller(call: Call) -> User:
 def the_user(call: Call, parameters: Parameters) -> Target:
     """The user that the parameters name, or the caller; a user that does not exist has the path `/`."""
     name = parameters.get("user_name")
-    user = the_caller(call) if name is None else rows.user_by_name(call.reader, call.account_id, name)
-    if user is None:
-        return Target(user_arn(call.account_id, "/", str(name)), f"user {name}")
-    return Target(
-        user.arn,
-        f"user {user.name}",
-        tuple(USER_TAGS.of(call.reader, user.user_id)),
-        boundary_of_user(call.reader, user.user_id),
-    )
+    if name is None:
+        user = the_caller(call)
+        boundary = boundary_of_user(call.reader, user.user_id)
+    else:
+        found = rows.user_and_boundary(call.reader, call.account_id, name)
+        if found is None:
+            return Target(user_arn(call.account_id, "/", str(name)), f"user {name}")
+        user, boundary = found
+        call.met = (name, user)
+    tags = tuple(USER_TAGS.of(call.reader, user.user_id))
+    return Target(user.arn, f"user {user.name}", tags, boundary)
 
 
 def _the_renamed_user(call: Call, parameters: Parameters) -> Target:

@@ -1,7 +1,7 @@
 """The authority's face: bytes in, XML or JSON out. Authentication first, in one place, then routing, then everything else.
 
-Which protocol is spoken, the service decides that the request was signed for.
-Bare ASGI, no framework on the request path. What a request may cost is bounded by `server` before it comes here.
+Which protocol is spoken, the service decides that the request was signed for. A call that only reads is answered at once;
+one that changes something waits for its commit. What a request may cost is bounded before it comes here.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import json
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from keyturn.authority.authentication import Authenticated, Refused
 from keyturn.authority.authority import Authority
-from keyturn.authority.operations import RequestFacts
+from keyturn.authority.operations import Operation, Parameters, RequestFacts
 from keyturn.http.account import ACCOUNT_PATH, AccountDoor
 from keyturn.http.alerts import ALERTS_PATH, AlertDoor
+from keyturn.http.exchange import Answer, Face, Request
 from keyturn.http.forwarded import ForwardedFrom, Source
 from keyturn.http.verify import VERIFY_PATH, VerifyDoor
 from keyturn.model.errors import StoreUnavailableError
@@ -37,16 +38,10 @@ from keyturn.wire.faults import (
 from keyturn.wire.json import JsonServiceContract
 from keyturn.wire.query import parse_form
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 _log = logging.getLogger("keyturn.http")
 _LONGEST_AGENT: Final = 256
 _LONGEST_INVOCATION: Final = 128
 _OUR_PATHS: Final = b"/-/"
-_JSON: Final = b"application/json"
-"""Status, body and content type."""
 _NO_REGION: Final = "us-east-1"
 """Of a request without a credential scope."""
 
@@ -72,20 +67,7 @@ class About:
         ).encode()
 
 
-class _Answer(NamedTuple):
-    status: int
-    body: bytes
-    content_type: bytes = _JSON
-    in_chunks: bool = False
-    """So that a client notices a cut: botocore takes what has arrived of a Content-Length for the whole, and
-    repeats nothing."""
-
-
-class _ClientGoneError(Exception):
-    """The connection closed before the body was whole."""
-
-
-class App:
+class App(Face):
     def __init__(
         self,
         authority: Authority,
@@ -103,116 +85,86 @@ class App:
         self._forwarded = forwarded
         self._verify = verify
         self._account = account
+        self._first_contract = next(iter(contracts.values()))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: bytes = scope["raw_path"]
-        if path == VERIFY_PATH and scope["method"] == "POST":
-            await self._answer_verify(scope, receive, send)
-            return
-        if path == ALERTS_PATH and scope["method"] == "POST" and self._alerts is not None:
-            try:
-                status, content = await self._alerts.answer(scope["headers"], await _body(receive))
-            except _ClientGoneError:
-                return
-            await _send_answer(scope, send, _Answer(status, content), is_kept=False)
-            return
-        if path == ACCOUNT_PATH and scope["method"] == "POST":
-            await self._answer_account(scope, receive, send)
-            return
+    def answer(self, request: Request, /) -> Answer | Coroutine[Any, Any, Answer]:
+        path = request.path
         if path.startswith(_OUR_PATHS):
-            await _send_answer(scope, send, self._own_path(scope["method"], path))
-            return
+            if path == VERIFY_PATH and request.method == b"POST":
+                return self._answer_verify(request)
+            if path == ALERTS_PATH and request.method == b"POST" and self._alerts is not None:
+                return self._answer_alert(self._alerts, request)
+            if path == ACCOUNT_PATH and request.method == b"POST":
+                return self._answer_account(request)
+            return self._own_path(request.method, path)
         request_id = _new_request_id()
         try:
-            body = await _body(receive)
-        except _ClientGoneError:
-            return
-        answer = await self._answer_to(scope, path, body, request_id)
-        await _send_answer(scope, send, answer, request_id.encode())
+            return self._answer_signed(request, request_id)
+        except Exception as failure:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
+            return _failed(self._first_contract, failure, request_id)
 
-    async def _answer_verify(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _answer_verify(self, request: Request) -> Answer:
         request_id = _new_request_id()
-        try:
-            body = await _body(receive)
-        except _ClientGoneError:
-            return
-        query: bytes = scope["query_string"]
-        target = VERIFY_PATH + b"?" + query if query else VERIFY_PATH
-        request = SignedRequest(b"POST", target, scope["headers"], body)
-        client = scope["client"]
-        source = self._forwarded.believe(client[0] if client else "", scope["scheme"], scope["headers"])
-        status, body = self._verify.answer(request, source, request_id)
-        answer = _Answer(status, body)
-        await _send_answer(scope, send, answer, request_id.encode(), is_kept=False)
+        status, body = self._verify.answer(_signed(request), self._source(request), request_id)
+        return Answer(status, body, request_id=request_id.encode(), is_kept=False)
 
-    async def _answer_account(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_alert(self, alerts: AlertDoor, request: Request) -> Answer:
+        status, content = await alerts.answer(request.headers, bytes(request.body))
+        return Answer(status, content, is_kept=False)
+
+    async def _answer_account(self, request: Request) -> Answer:
         request_id = _new_request_id()
-        try:
-            body = await _body(receive)
-        except _ClientGoneError:
-            return
-        query: bytes = scope["query_string"]
-        target = ACCOUNT_PATH + b"?" + query if query else ACCOUNT_PATH
-        request = SignedRequest(b"POST", target, scope["headers"], body)
-        client = scope["client"]
-        source = self._forwarded.believe(client[0] if client else "", scope["scheme"], scope["headers"])
-        agent = _shown(dict(scope["headers"]).get(b"user-agent", b"")[:_LONGEST_AGENT])
-        status, body = await self._account.answer(request, source, agent, request_id)
-        answer = _Answer(status, body)
-        await _send_answer(scope, send, answer, request_id.encode(), is_kept=False)
+        agent = _shown(request.fields.get(b"user-agent", b"")[:_LONGEST_AGENT])
+        status, body = await self._account.answer(_signed(request), self._source(request), agent, request_id)
+        return Answer(status, body, request_id=request_id.encode(), is_kept=False)
 
-    def _own_path(self, method: str, path: bytes) -> _Answer:
+    def _own_path(self, method: bytes, path: bytes) -> Answer:
         if path == ALERTS_PATH:
-            return _Answer(404, b'{"error": "there is nothing at this path"}')
-        if method not in {"GET", "HEAD"}:
-            return _Answer(405, b'{"error": "only GET is answered here"}')
+            return Answer(404, b'{"error": "there is nothing at this path"}')
+        if method not in {b"GET", b"HEAD"}:
+            return Answer(405, b'{"error": "only GET is answered here"}')
         if path == b"/-/live":
-            return _Answer(200, b'{"live": true}')
+            return Answer(200, b'{"live": true}')
         if path == b"/-/ready":
             low = self._authority.store.is_low_on_space
-            return _Answer(200, json.dumps({"ready": True, "low_on_space": low}).encode())
+            return Answer(200, json.dumps({"ready": True, "low_on_space": low}).encode())
         if path == b"/-/about":
-            return _Answer(200, self._about)
-        return _Answer(404, b'{"error": "there is nothing at this path"}')
+            return Answer(200, self._about)
+        return Answer(404, b'{"error": "there is nothing at this path"}')
 
-    async def _answer_to(self, scope: Scope, path: bytes, body: bytes, request_id: str) -> _Answer:
-        headers = scope["headers"]
-        query: bytes = scope["query_string"]
+    def _source(self, request: Request) -> Source:
+        return self._forwarded.believe(request.client, request.scheme, request.headers)
+
+    def _answer_signed(self, request: Request, request_id: str) -> Answer | Coroutine[Any, Any, Answer]:
+        fields = request.fields
         now = self._authority.clock.now_ms()
-        request = SignedRequest(
-            method=scope["method"].encode("ascii"),
-            target=path + b"?" + query if query else path,
-            headers=headers,
-            body=body,
-        )
-        client = scope["client"]
-        source = self._forwarded.believe(client[0] if client else "", scope["scheme"], headers)
-        named = dict(headers)
-        agent = _shown(named.get(b"user-agent", b"")[:_LONGEST_AGENT])
-        if "sts" in self._contracts and _comes_with_a_web_identity(request):
-            return await self._exchange(request, source, agent, request_id)
-        outcome = self._authority.authentication.authenticate(request, now)
+        signed = _signed(request)
+        source = self._source(request)
+        agent = _shown(fields.get(b"user-agent", b"")[:_LONGEST_AGENT])
+        if _comes_with_a_web_identity(signed) and "sts" in self._contracts:
+            return self._exchange(signed, source, agent, request_id)
+        outcome = self._authority.authentication.authenticate(signed, now)
         if isinstance(outcome, Refused):
             refusal = outcome.refusal
             self._authority.note_refusal(
-                outcome, now, source.address, agent, lambda: self._action(refusal, request)
+                outcome, now, source.address, agent, lambda: self._action(refusal, signed)
             )
-            return self._refused(outcome.refusal, request, request_id)
+            return self._refused(outcome.refusal, signed, request_id)
         facts = RequestFacts(
-            request_id=request_id,
-            source_address=source.address,
-            user_agent=agent,
-            service=outcome.service,
-            region=outcome.region,
-            is_secure=source.scheme == "https",
-            invocation_id=_invocation(named.get(b"amz-sdk-invocation-id", b"")),
+            request_id,
+            source.address,
+            agent,
+            outcome.service,
+            outcome.region,
+            source.scheme == "https",
         )
         contract = self._contracts[outcome.service]
-        return await self._settled(
-            self._perform(outcome, contract, request, facts, now), contract, request_id
-        )
+        try:
+            return self._perform(outcome, contract, signed, facts, now, fields)
+        except Exception as failure:  # noqa: BLE001 - as above, in this service's words
+            return _failed(contract, failure, request_id)
 
-    async def _exchange(self, request: SignedRequest, source: Source, agent: str, request_id: str) -> _Answer:
+    async def _exchange(self, request: SignedRequest, source: Source, agent: str, request_id: str) -> Answer:
         """AssumeRoleWithWebIdentity: the token stands in for the signature (STS API)."""
         contract = self._contracts["sts"]
         assert isinstance(contract, ServiceContract), "STS speaks the Query protocol"
@@ -224,8 +176,7 @@ class App:
             region=_NO_REGION,
             is_secure=source.scheme == "https",
         )
-
-        async def answer() -> _Answer:
+        try:
             parameters = _parameters(request)
             operation_contract = contract.operation(parameters)
             operation = self._authority.offered("sts", operation_contract.name)
@@ -236,32 +187,20 @@ class App:
             assert isinstance(token, Secret), "the model calls it sensitive"
             caller, identity = await self._authority.authentication.authenticate_web_identity(token)
             result = await self._authority.perform(operation, caller, facts, arguments, identity)
-            return _Answer(200, operation_contract.encode(result, request_id), contract.content_type)
+            body = operation_contract.encode(result, request_id)
+            return Answer(200, body, contract.content_type, request_id.encode())
+        except Exception as failure:  # noqa: BLE001 - as above
+            return _failed(contract, failure, request_id)
 
-        return await self._settled(answer(), contract, request_id)
-
-    async def _settled(self, answer: Awaitable[_Answer], contract: Contract, request_id: str) -> _Answer:
-        try:
-            return await answer
-        except Fault as refused:
-            fault = refused
-        except StoreUnavailableError as unavailable:
-            _log.warning("request %s answered 503: %s", request_id, unavailable)
-            fault = service_unavailable()
-        except Exception as failure:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
-            # Only the kind is logged: a message may hold what nobody should read.
-            _log.error("request %s failed: %s", request_id, _kinds(failure))
-            fault = service_failure() if contract.service == "iam" else internal_failure()
-        return _faulty(contract, fault, request_id)
-
-    async def _perform(
+    def _perform(
         self,
         authenticated: Authenticated,
         contract: Contract,
         request: SignedRequest,
         facts: RequestFacts,
         now: int,
-    ) -> _Answer:
+        fields: Mapping[bytes, bytes],
+    ) -> Answer | Coroutine[Any, Any, Answer]:
         """Decode, act, encode. The use is booked whatever comes of it: the signature has matched."""
         action = "-"
         try:
@@ -275,9 +214,26 @@ class App:
             arguments = asked.arguments()
         finally:
             self._authority.note_use(authenticated.caller, facts, now, action)
-        result = await self._authority.perform(operation, authenticated.caller, facts, arguments)
-        body = asked.encode(result, facts.request_id)
-        return _Answer(200, body, contract.content_type, in_chunks=operation.answers_once)
+        if operation.writes:
+            facts = facts._replace(invocation_id=_invocation(fields.get(b"amz-sdk-invocation-id", b"")))
+            return self._write(authenticated, contract, asked, operation, facts, arguments)
+        result = self._authority.read(operation, authenticated.caller, facts, arguments)
+        return _answered(contract, asked, operation, result, facts.request_id)
+
+    async def _write(
+        self,
+        authenticated: Authenticated,
+        contract: Contract,
+        asked: Asked,
+        operation: Operation,
+        facts: RequestFacts,
+        arguments: Parameters,
+    ) -> Answer:
+        try:
+            result = await self._authority.write(operation, authenticated.caller, facts, arguments)
+            return _answered(contract, asked, operation, result, facts.request_id)
+        except Exception as failure:  # noqa: BLE001 - as above
+            return _failed(contract, failure, facts.request_id)
 
     def _action(self, refusal: Refusal, request: SignedRequest) -> str:
         """What a proved attempt asked for, so that whoever still uses an old key can be named by its job."""
@@ -287,10 +243,10 @@ class App:
         except Fault:
             return "-"
 
-    def _refused(self, refusal: Refusal, request: SignedRequest, request_id: str) -> _Answer:
+    def _refused(self, refusal: Refusal, request: SignedRequest, request_id: str) -> Answer:
         contract = self._contracts.get(refusal.service or "") or self._contract_of_target(request)
         if not refusal.code:
-            return _Answer(refusal.status, b"", contract.content_type)
+            return Answer(refusal.status, b"", contract.content_type, request_id.encode())
         fault = Fault(refusal.code, refusal.message or None, status=refusal.status)
         return _faulty(contract, fault, request_id)
 
@@ -299,7 +255,33 @@ class App:
         for contract in self._contracts.values():
             if isinstance(contract, JsonServiceContract) and contract.is_asked(request.headers):
                 return contract
-        return next(iter(self._contracts.values()))
+        return self._first_contract
+
+
+def _signed(request: Request) -> SignedRequest:
+    target = request.path + b"?" + request.query if request.query else request.path
+    return SignedRequest(request.method, target, request.headers, bytes(request.body))
+
+
+def _answered(
+    contract: Contract, asked: Asked, operation: Operation, result: Mapping[str, object], request_id: str
+) -> Answer:
+    body = asked.encode(result, request_id)
+    return Answer(200, body, contract.content_type, request_id.encode(), operation.answers_once)
+
+
+def _failed(contract: Contract, failure: Exception, request_id: str) -> Answer:
+    """A refusal in its own words; what is down for now; and what is our own fault, told in its kind only."""
+    if isinstance(failure, Fault):
+        fault = failure
+    elif isinstance(failure, StoreUnavailableError):
+        _log.warning("request %s answered 503: %s", request_id, failure)
+        fault = service_unavailable()
+    else:
+        # Only the kind is logged: a message may hold what nobody should read.
+        _log.error("request %s failed: %s", request_id, _kinds(failure))
+        fault = service_failure() if contract.service == "iam" else internal_failure()
+    return _faulty(contract, fault, request_id)
 
 
 _random_bits: Final = random.Random(os.urandom(16)).getrandbits  # noqa: S311 - ids tell requests apart, no more
@@ -311,9 +293,10 @@ def _new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-def _faulty(contract: Contract, fault: Fault, request_id: str) -> _Answer:
+def _faulty(contract: Contract, fault: Fault, request_id: str) -> Answer:
     fault = contract.worded(fault)
-    return _Answer(fault.status, contract.encode_fault(fault, request_id), contract.content_type)
+    body = contract.encode_fault(fault, request_id)
+    return Answer(fault.status, body, contract.content_type, request_id.encode())
 
 
 def _asked(contract: Contract, request: SignedRequest) -> Asked:
@@ -322,7 +305,8 @@ def _asked(contract: Contract, request: SignedRequest) -> Asked:
 
 def _comes_with_a_web_identity(request: SignedRequest) -> bool:
     """An unsigned form with that one action; anything with a trace of a signature is verified as signed."""
-    if b"AssumeRoleWithWebIdentity" not in request.body or request.target != b"/":
+    # `in` is slow for bytes: it asks first whether it was given a number.
+    if request.body.find(b"AssumeRoleWithWebIdentity") < 0 or request.target != b"/":
         return False
     if any(name in {b"authorization", b"x-amz-date", b"x-amz-security-token"} for name, _ in request.headers):
         return False
@@ -334,37 +318,6 @@ def _comes_with_a_web_identity(request: SignedRequest) -> bool:
 
 def _parameters(request: SignedRequest) -> list[tuple[str, str]]:
     return parameters_of(request.target.partition(b"?")[2], request.body)
-
-
-async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    if message["type"] != "http.request":
-        raise _ClientGoneError
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _ClientGoneError
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
-
-
-async def _send_answer(
-    scope: Scope, send: Send, answer: _Answer, request_id: bytes | None = None, *, is_kept: bool = True
-) -> None:
-    in_chunks = answer.in_chunks and scope["http_version"] != "1.0"
-    length = str(len(answer.body)).encode()
-    framing = (b"transfer-encoding", b"chunked") if in_chunks else (b"content-length", length)
-    headers = [framing, (b"content-type", answer.content_type)]
-    if request_id is not None:
-        headers.append((b"x-amzn-requestid", request_id))
-    if not is_kept:
-        headers.append((b"cache-control", b"no-store"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 @lru_cache(maxsize=256)  # a client's user agent is the same in each of its requests

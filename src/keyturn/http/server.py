@@ -1,4 +1,4 @@
-"""Listens on a host and port and serves one ASGI app until told to stop; then answers what has begun, and returns.
+"""Listens on a host and port and serves one face until told to stop; then answers what has begun, and returns.
 
 Installs no signal handlers and configures no logging: both are the caller's. What a connection may cost is `limits`'.
 """
@@ -11,22 +11,20 @@ import errno
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from uvicorn.config import Config
-
+from keyturn.http.asgi import ASGIApp, Message, running
+from keyturn.http.connection import Connection, Traffic
+from keyturn.http.exchange import Face
 from keyturn.http.forwarded import Network
-from keyturn.http.limits import BoundedProtocol, Limits, Refusal, Traffic
+from keyturn.http.limits import Limits, Refusal
 from keyturn.model.clock import Clock, SystemClock
 from keyturn.model.errors import KeyturnError
 
-Message: TypeAlias = MutableMapping[str, Any]
-ASGIApp: TypeAlias = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
-]
+__all__ = ["Message", "check_exposure", "new_event_loop", "run_server", "tls_context"]
 
 _BACKLOG: Final = 2048
 _OTHER_DESCRIPTORS: Final = 128
@@ -94,7 +92,7 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 async def run_server(
-    app: ASGIApp,
+    app: Face | ASGIApp,
     *,
     host: str,
     port: int,
@@ -115,8 +113,9 @@ async def run_server(
     limits = limits or Limits()
     context = tls_context(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     sockets = await _listen(host, port)
-    traffic = Traffic(limits, Counter() if refusals is None else refusals)
-    server = _Server(app, sockets, traffic, context, clock or SystemClock())
+    face = app if isinstance(app, Face) else running(app)
+    traffic = Traffic(limits, Counter() if refusals is None else refusals, face)
+    server = _Server(sockets, traffic, context, clock or SystemClock())
     try:
         server.open()
         on_listening(host, sockets[0].getsockname()[1])
@@ -190,7 +189,6 @@ class _Server:
 
     def __init__(
         self,
-        app: ASGIApp,
         listeners: list[socket.socket],
         traffic: Traffic,
         context: ssl.SSLContext | None,
@@ -209,20 +207,6 @@ class _Server:
         self._date_second = -1
         self._all_closed = asyncio.Event()
         traffic.on_connection_closed = self._connection_closed
-        self._config = Config(
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            workers=1,  # given, or the environment would be read
-            forwarded_allow_ips=[],  # as above
-        )
-        self._config.load()
 
     def open(self) -> None:
         self._tick()
@@ -257,12 +241,12 @@ class _Server:
                     self._accept_off()
                     self._loop.call_later(_RETRY_ACCEPT_SECONDS, self._accept_on)
                 return
-            protocol = BoundedProtocol(self._config, self._traffic, {}, self._loop)
+            protocol = Connection(self._traffic, self._loop)
             task = self._loop.create_task(self._attach(connection, protocol))
             self._attaching.add(task)
             task.add_done_callback(self._attaching.discard)
 
-    async def _attach(self, connection: socket.socket, protocol: BoundedProtocol) -> None:
+    async def _attach(self, connection: socket.socket, protocol: Connection) -> None:
         connection.setblocking(False)
         try:
             if self._context is None:
@@ -297,9 +281,8 @@ class _Server:
         second = self._clock.now_ms() // 1000
         if second != self._date_second:
             self._date_second = second
-            self._traffic.default_headers = [(b"date", formatdate(second, usegmt=True).encode("ascii"))]
+            self._traffic.tell_date(formatdate(second, usegmt=True).encode("ascii"))
         for connection in list(self._traffic.connections):
-            assert isinstance(connection, BoundedProtocol)
             connection.check(now)
 
     # -- stopping ------------------------------------------------------------------------------------------------------
@@ -326,7 +309,6 @@ class _Server:
         if self._ticker is not None:
             self._ticker.cancel()
         for connection in list(self._traffic.connections):
-            assert isinstance(connection, BoundedProtocol)
             connection.transport.abort()
         left = self._attaching | self._traffic.tasks
         for task in left:

@@ -20,9 +20,9 @@ from keyturn.sigv4.rules import PathStyle
 Pair = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SignedRequest:
-    """A request as it stands on the wire, before anything is decoded.
+    """A request as it stands on the wire, before anything is decoded. Not frozen, for speed; nobody changes one.
 
     `target` is the raw `path?query`. Header names are lower-cased by the server, their order is kept and their
     values are raw. `body` is whole; the server has bounded all of it.
@@ -128,7 +128,7 @@ def _encoded(value: bytes) -> bytes:
 def gather_headers(headers: Sequence[Pair]) -> dict[bytes, bytes]:
     """Values by name in wire order, repeated ones trimmed and joined by `,`."""
     values = dict(headers)
-    if len(values) < len(headers):
+    if len(values) != len(headers):
         each: dict[bytes, list[bytes]] = {name: [] for name in values}
         for name, value in headers:
             each[name].append(value)

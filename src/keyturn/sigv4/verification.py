@@ -44,6 +44,8 @@ from keyturn.sigv4.signature import KeyedHmac, basic_format, derive_signing_key,
 
 UNSIGNED_PAYLOAD: Final = b"UNSIGNED-PAYLOAD"
 
+_ROOT: Final = (b"/", b"")
+"""The target of nearly every call of a Query or JSON protocol: there is nothing to take apart in it."""
 _region: Final = re.compile(r"[a-z0-9-]{1,32}\Z").match
 _service: Final = re.compile(r"[a-z0-9-]{1,64}\Z").match
 _sha256: Final = re.compile(rb"[0-9a-f]{64}\Z").match
@@ -151,15 +153,16 @@ class Verifier:
         alone; from there on every request costs the same, whether its key is known, inactive or made up.
         """
         # What is on the wire.
-        split = split_target(request.target)
+        split = _ROOT if request.target == b"/" else split_target(request.target)
         if split is None or not (request.method.isalpha() and request.method.isupper()):
             return _refusal(refusals.BARE_BAD_REQUEST)
         raw_path, query = split
-        pairs = canonical_pairs(query)
+        pairs = canonical_pairs(query) if query else []
         if pairs is None:
             return _refusal(refusals.MALFORMED_QUERY_STRING)
-        headers = gather_headers(request.headers)
+        headers = dict(request.headers)
         if len(headers) < len(request.headers):
+            headers = gather_headers(request.headers)
             repeated = repeated_header(request.headers)
             if repeated is not None:
                 return _refusal(repeated)
@@ -198,7 +201,7 @@ class Verifier:
                 return _refusal(refusals.badly_scoped(badly_scoped), credential)
 
         # What was signed.
-        path = canonical_path(raw_path, rules.path)
+        path = raw_path if split is _ROOT else canonical_path(raw_path, rules.path)
         lines = signed.lines(headers)
         if path is None or lines is None:
             return _refusal(refusals.BARE_BAD_REQUEST, credential)

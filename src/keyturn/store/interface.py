@@ -28,8 +28,17 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """One request's part of a group commit: a savepoint, kept or undone whole."""
 
+    @property
+    def group(self) -> object:
+        """Tells commits apart by its identity: writes that are kept or lost together have the same one."""
+
     def execute(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """Run one statement that changes rows; the number of rows changed."""
+
+    def lock(self, sql: str, parameters: Mapping[str, Value]) -> None:
+        """Lock rows by an UPDATE that changes nothing. A database with a single writer has locked everything
+        and does not run it.
+        """
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What is done inside is undone if the block raises; the exception goes on."""

@@ -130,10 +130,11 @@ class _SqliteTransaction(_Statements):
     PostgreSQL would refuse the rest, so it is refused here too.
     """
 
-    __slots__ = ("_depth", "_failure", "callbacks", "fault")
+    __slots__ = ("_depth", "_failure", "callbacks", "fault", "group")
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, group: object) -> None:
         super().__init__(connection)
+        self.group = group
         self.callbacks: list[Callable[[], None]] = []
         self.fault: apsw.Error | None = None
         """The database itself failed: the whole group is lost, whatever the act makes of it."""
@@ -144,27 +145,32 @@ class _SqliteTransaction(_Statements):
         self._run(sql, parameters)
         return self._connection.changes()
 
-    @contextlib.contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def lock(self, sql: str, parameters: Mapping[str, Value]) -> None:
+        """BEGIN IMMEDIATE has locked the whole database."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        return _Savepoint(self)
+
+    def _enter(self) -> tuple[str, int]:
         name = f"inner_{self._depth}"
         self._run(f"SAVEPOINT {name}", None)
         self._depth += 1
-        kept = len(self.callbacks)
+        return name, len(self.callbacks)
+
+    def _keep(self, name: str) -> None:
+        self._depth -= 1
+        self._run(f"RELEASE {name}", None)
+
+    def _undo(self, name: str, callbacks: int) -> None:
+        self._depth -= 1
         try:
-            yield
-            self._require_sound()
-        except BaseException:
             if self.fault is None:
                 self._failure = None
                 self._is_over = False
                 self._run(f"ROLLBACK TO {name}", None)
                 self._run(f"RELEASE {name}", None)
-            del self.callbacks[kept:]
-            raise
-        else:
-            self._run(f"RELEASE {name}", None)
         finally:
-            self._depth -= 1
+            del self.callbacks[callbacks:]
 
     def after_commit(self, act: Callable[[], None]) -> None:
         self.callbacks.append(act)
@@ -194,6 +200,33 @@ class _SqliteTransaction(_Statements):
             raise RuntimeError(
                 "a statement failed in this transaction: only `savepoint()` lets it go on"
             ) from self._failure
+
+
+class _Savepoint(AbstractContextManager[None]):
+    """A class, for each request enters one and a generator costs as much as its statements."""
+
+    __slots__ = ("_kept", "_name", "_transaction")
+
+    def __init__(self, transaction: _SqliteTransaction) -> None:
+        self._transaction = transaction
+
+    def __enter__(self) -> None:
+        self._name, self._kept = self._transaction._enter()  # noqa: SLF001 - the transaction's own other half
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        transaction = self._transaction
+        try:
+            if error is None:
+                transaction._require_sound()  # noqa: SLF001 - as above
+        except BaseException:
+            transaction._undo(self._name, self._kept)  # noqa: SLF001 - as above
+            raise
+        if error is None:
+            transaction._keep(self._name)  # noqa: SLF001 - as above
+        else:
+            transaction._undo(self._name, self._kept)  # noqa: SLF001 - as above
 
 
 @dataclass(slots=True)
@@ -429,7 +462,8 @@ class SqliteStore:
             self._roll_back()
             raise _GroupLostError(error, may_retry=is_out_of_space(error)) from error
         try:
-            outcomes = [self._run(request) for request in group]
+            identity = object()
+            outcomes = [self._run(request, identity) for request in group]
             self._writer.execute("COMMIT")
         except apsw.Error as error:
             self._roll_back()
@@ -441,9 +475,9 @@ class SqliteStore:
             raise
         return outcomes
 
-    def _run(self, request: _AnyRequest) -> _AnyOutcome:
+    def _run(self, request: _AnyRequest, group: object) -> _AnyOutcome:
         self._writer.execute("SAVEPOINT request")
-        transaction = _SqliteTransaction(self._writer)
+        transaction = _SqliteTransaction(self._writer, group)
         value: object = None
         failure: BaseException | None = None
         try:

@@ -75,6 +75,16 @@ class Encoders:
         """A value to its element, or elements where the model flattens it."""
         to_text = _to_text(shape)
         start, end = f"<{name}>", f"</{name}>"
+        if to_text is not None and shape.type_name == "string" and not shape.metadata.get("sensitive"):
+
+            def encode_string(value: object, pieces: list[str]) -> None:
+                # Nearly all elements of an answer: no call is made that can be spared.
+                if type(value) is str and _UNSAFE.search(value) is None:
+                    pieces.append(start + value + end)
+                else:
+                    pieces.append(f"{start}{to_text(value)}{end}")
+
+            return encode_string
         if to_text is not None:
 
             def encode_text(value: object, pieces: list[str]) -> None:

@@ -7,9 +7,9 @@ offered, is left to others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Protocol
 
 from botocore.model import OperationModel, ServiceModel
 
@@ -19,6 +19,10 @@ from keyturn.wire.query import Decoders, Parameters, parse_form, parse_query
 
 Headers = Iterable[tuple[bytes, bytes]]
 """Names in lower case."""
+
+_MOST_PLAIN: Final = 512
+_LONGEST_PLAIN: Final = 96
+"""Bytes: room for the longest action with a version, in either order."""
 
 HIDE_VALUES = frozenset({"iam"})
 """Services whose validation errors keep the refused value to themselves."""
@@ -64,6 +68,8 @@ class OperationContract:
     encode: Callable[[Mapping[str, object] | None, str], bytes]
     error_statuses: Mapping[str, int]
     """HTTP status of each error that the model declares, by its code on the wire."""
+    needs_arguments: bool
+    """Whether the model requires any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class ServiceContract:
     xml_namespace: str
     operations: Mapping[str, OperationContract]
     content_type: bytes = b"text/xml"
+    _plain: dict[bytes, Asked] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What bodies ask for that hold an Action and a Version and nothing else, so nothing of a caller's: read once."""
 
     @classmethod
     def from_model(cls, model: ServiceModel) -> ServiceContract:
@@ -114,9 +122,16 @@ class ServiceContract:
 
     def asked(self, _headers: Headers, query: bytes, body: bytes, /) -> Asked:
         """By the parameters of the URL, without those that sign it, and of the body."""
+        plain = None if query else self._plain.get(body)
+        if plain is not None:
+            return plain
         parameters = parameters_of(query, body)
         operation = self.operation(parameters)
-        return Asked(operation.name, lambda: operation.decode(parameters), operation.encode)
+        asked = Asked(operation.name, lambda: operation.decode(parameters), operation.encode)
+        is_plain = not query and len(parameters) == 2 and not operation.needs_arguments
+        if is_plain and len(body) <= _LONGEST_PLAIN and len(self._plain) < _MOST_PLAIN:
+            self._plain[body] = Asked(operation.name, dict, operation.encode)
+        return asked
 
     def worded(self, fault: Fault) -> Fault:
         return fault
@@ -144,6 +159,7 @@ def _operation(
         decoders.arguments(model.input_shape),
         encoders.result(model.name, model.output_shape, namespace),
         MappingProxyType(_error_statuses(model)),
+        needs_arguments=model.input_shape is not None and bool(model.input_shape.required_members),
     )
 
 

@@ -188,15 +188,17 @@ def creations_since(reader: Reader, since: int) -> list[tuple[AccessKeyId, int]]
     ]
 
 
+def forget_creations(tx: Transaction, before: int) -> None:
+    tx.execute("DELETE FROM access_key_creations WHERE created_at < :before", {"before": before})
+
+
 def note_creation(
     tx: Transaction,
     account_id: AccountId,
     request_hash: bytes,
     access_key_id: AccessKeyId,
     now: int,
-    since: int,
 ) -> None:
-    tx.execute("DELETE FROM access_key_creations WHERE created_at < :since", {"since": since})
     tx.execute(
         "INSERT INTO access_key_creations (request_hash, account_id, access_key_id, created_at)"
         " VALUES (:hash, :account, :id, :now)"

@@ -25,6 +25,16 @@ def user_by_name(reader: Reader, account_id: AccountId, name: str) -> User | Non
     return _user(row) if row else None
 
 
+def user_and_boundary(reader: Reader, account_id: AccountId, name: str) -> tuple[User, str | None] | None:
+    """The user with the ARN of their permissions boundary."""
+    row = reader.row(
+        "SELECT account_id, user_id, name, path, created_at, boundary_arn FROM users"
+        " WHERE account_id = :account AND folded_name = :name",
+        {"account": account_id, "name": fold(name)},
+    )
+    return (_user(row[:5]), None if row[5] is None else str(row[5])) if row else None
+
+
 def user_by_id(reader: Reader, user_id: UserId) -> User | None:
     row = reader.row(_SELECT + " WHERE user_id = :id", {"id": user_id})
     return _user(row) if row else None
@@ -83,5 +93,5 @@ def delete_user(tx: Transaction, user_id: UserId) -> None:
 
 
 def lock_user(tx: Transaction, user_id: UserId) -> None:
-    """A row lock that SQLite and PostgreSQL both speak: nobody else changes this user's keys meanwhile."""
-    tx.execute("UPDATE users SET created_at = created_at WHERE user_id = :id", {"id": user_id})
+    """Nobody else changes this user's keys meanwhile."""
+    tx.lock("UPDATE users SET created_at = created_at WHERE user_id = :id", {"id": user_id})
