@@ -22,6 +22,7 @@ SCRIPTS = (
     "own_service.py",
     "create_access_key.py",
     "scale.py",
+    "start_up.py",
 )
 _TARGET = re.compile(
     r"  (?P<what>\S.*?) +(?P<figure>[\d.,]+) +(?:>= )?(?P<must>[\d.,]+)  (?P<verdict>ok|short)\Z"

@@ -249,7 +249,7 @@ class Demo:
                 return
             what = line.strip()
             self.stage.say(f"  {clipped(what)}")
-            if what.startswith("prove AKIA"):
+            if what.startswith("prove AKIA") and not self.new:
                 self.new = what.split()[1].rstrip(",")
                 self.happened("1 created")
                 self.stage.say(f"1 created the second key, {self.new}")

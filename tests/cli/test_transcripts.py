@@ -110,6 +110,7 @@ class Story:
         text = text.replace(str(self.home), "~")
         text = re.sub(r"http://127\.0\.0\.1:\d+", "URL", text)
         text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
+        text = re.sub(r"(keyturn resume) [0-9a-f]{8}\b", r"\1 ROTATION", text)
         text = re.sub(r"\(looks again [^;]*; safe", "(looks again WHEN; safe", text)
         text = re.sub(
             r"\b(?=[a-f]*[0-9])[0-9a-f]{8}\b(?=( (done|watch|adopt|is|needs|aborted)|  |$))",

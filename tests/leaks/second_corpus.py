@@ -283,7 +283,9 @@ def _state(hand: Hand) -> str:
     other = {
         "mode": "managed",
         "type": "aws_s3_object",
-        "instances": [{"attributes": {"etag": hand.hex(32), "checksum_sha1": hand.b64(20), "id": hand.hex(40)}}],
+        "instances": [
+            {"attributes": {"etag": hand.hex(32), "checksum_sha1": hand.b64(20), "id": hand.hex(40)}}
+        ],
     }
     key = {
         "mode": "managed",
@@ -325,19 +327,27 @@ def _slashes(hand: Hand) -> str:
 @_place("json with unicode escapes", "web.json")
 def _plus(hand: Hand) -> str:
     return (
-        '{"id":"' + hand.id + '","secret":"' + hand.secret.replace("+", "\\u002B").replace("/", "\\u002f") + '"}'
+        '{"id":"'
+        + hand.id
+        + '","secret":"'
+        + hand.secret.replace("+", "\\u002B").replace("/", "\\u002f")
+        + '"}'
     )
 
 
 @_place("cloudformation user data", "stack.yaml")
 def _user_data(hand: Hand) -> str:
     script = f"#!/bin/bash\nyum -y update\nexport AWS_ACCESS_KEY_ID={hand.id}\nexport AWS_SECRET_ACCESS_KEY={hand.secret}\n/opt/start\n"
-    return f"Resources:\n  I:\n    Type: AWS::EC2::Instance\n    Properties:\n      UserData: {_b64(script)}\n"
+    return (
+        f"Resources:\n  I:\n    Type: AWS::EC2::Instance\n    Properties:\n      UserData: {_b64(script)}\n"
+    )
 
 
 @_place("cloud-init, gzip in base64", "cloud.yaml")
 def _cloud_init(hand: Hand) -> str:
-    packed = gzip.compress(f"#cloud-config\nwrite_files:\n- content: |\n{textwrap.indent(hand.ini(), '    ')}".encode())
+    packed = gzip.compress(
+        f"#cloud-config\nwrite_files:\n- content: |\n{textwrap.indent(hand.ini(), '    ')}".encode()
+    )
     return f"write_files:\n- encoding: gz+b64\n  path: /root/x\n  content: {_b64(packed)}\n"
 
 
@@ -379,7 +389,9 @@ def _wrapped_twice(hand: Hand) -> str:
 
 @_place("double base64 in json", "double.json", hard=True)
 def _twice_in_json(hand: Hand) -> str:
-    return json.dumps({"payload": _b64(json.dumps({"blob": _b64(json.dumps({"k": hand.id, "s": hand.secret}))}))})
+    return json.dumps(
+        {"payload": _b64(json.dumps({"blob": _b64(json.dumps({"k": hand.id, "s": hand.secret}))}))}
+    )
 
 
 @_place("double base64 after a prefix", "auth.txt", hard=True)
@@ -401,7 +413,9 @@ def _jwt(hand: Hand) -> str:
 
 @_place("base64 in python", "settings.py")
 def _b64_in_code(hand: Hand) -> str:
-    return f"KEY = b64decode('{_b64(hand.id)}').decode()\nSECRET = b64decode('{_b64(hand.secret)}').decode()\n"
+    return (
+        f"KEY = b64decode('{_b64(hand.id)}').decode()\nSECRET = b64decode('{_b64(hand.secret)}').decode()\n"
+    )
 
 
 @_place("base64 of either", "half.env")
@@ -411,7 +425,9 @@ def _half(hand: Hand) -> str:
 
 @_place("base64 mail", "mail.eml")
 def _mail(hand: Hand) -> str:
-    body = textwrap.fill(_b64(f"Hello,\r\n\r\nyour key is {hand.id}\r\nand the secret {hand.secret}\r\n\r\nBye"), 76)
+    body = textwrap.fill(
+        _b64(f"Hello,\r\n\r\nyour key is {hand.id}\r\nand the secret {hand.secret}\r\n\r\nBye"), 76
+    )
     return f"From: a@example.com\nSubject: key\nContent-Transfer-Encoding: base64\n\n{body}\n"
 
 
@@ -435,9 +451,7 @@ def _quoted(hand: Hand) -> bytes:
 
 @_place("url", "access.log")
 def _url(hand: Hand) -> str:
-    return (
-        f'10.0.0.1 - - "GET /?AWSAccessKeyId={hand.id}&AWSSecretKey={quote(hand.secret, safe="")} HTTP/1.1" 200\n'
-    )
+    return f'10.0.0.1 - - "GET /?AWSAccessKeyId={hand.id}&AWSSecretKey={quote(hand.secret, safe="")} HTTP/1.1" 200\n'
 
 
 @_place("url with a user", "backup.url")
@@ -468,7 +482,12 @@ def _form(hand: Hand) -> str:
 
 @_place("html entities all", "ent.html")
 def _entities(hand: Hand) -> str:
-    return "<pre>id " + "".join(f"&#{ord(c)};" for c in hand.id) + "\nsecret " + "".join(f"&#x{ord(c):x};" for c in hand.secret)
+    return (
+        "<pre>id "
+        + "".join(f"&#{ord(c)};" for c in hand.id)
+        + "\nsecret "
+        + "".join(f"&#x{ord(c):x};" for c in hand.secret)
+    )
 
 
 @_place("html json attribute", "react.html")
@@ -479,7 +498,10 @@ def _attribute(hand: Hand) -> str:
 @_place("unicode escapes", "msg.properties")
 def _unicode(hand: Hand) -> str:
     return (
-        "key=" + "".join(f"\\u{ord(c):04x}" for c in hand.id) + "\nsecret=" + "".join(f"\\u{ord(c):04X}" for c in hand.secret)
+        "key="
+        + "".join(f"\\u{ord(c):04x}" for c in hand.id)
+        + "\nsecret="
+        + "".join(f"\\u{ord(c):04X}" for c in hand.secret)
     )
 
 
@@ -568,7 +590,9 @@ def _bytes_literal(hand: Hand) -> str:
 
 @_place("utf-16 with a mark", "profile.ps1")
 def _utf16(hand: Hand) -> bytes:
-    text = f"$env:AWS_ACCESS_KEY_ID = '{hand.id}'\r\n$env:AWS_SECRET_ACCESS_KEY = '{hand.secret}'\r\n# größe\r\n"
+    text = (
+        f"$env:AWS_ACCESS_KEY_ID = '{hand.id}'\r\n$env:AWS_SECRET_ACCESS_KEY = '{hand.secret}'\r\n# größe\r\n"
+    )
     return ("\ufeff" + text).encode(hand.pick("utf-16-le", "utf-16-be"))
 
 
@@ -590,7 +614,9 @@ def _utf32(hand: Hand) -> bytes:
 
 @_place("environ", "environ")
 def _environ(hand: Hand) -> bytes:
-    return f"PATH=/bin\0AWS_ACCESS_KEY_ID={hand.id}\0HOME=/root\0AWS_SECRET_ACCESS_KEY={hand.secret}\0".encode()
+    return (
+        f"PATH=/bin\0AWS_ACCESS_KEY_ID={hand.id}\0HOME=/root\0AWS_SECRET_ACCESS_KEY={hand.secret}\0".encode()
+    )
 
 
 @_place("core dump", "core.1234")
@@ -604,13 +630,19 @@ def _core(hand: Hand) -> bytes:
 
 @_place("strings of a program", "app.exe")
 def _program(hand: Hand) -> bytes:
-    return hand.random.randbytes(3000) + f"\0{hand.id}\0\0\0{hand.secret}\0\0region\0".encode() + hand.random.randbytes(99)
+    return (
+        hand.random.randbytes(3000)
+        + f"\0{hand.id}\0\0\0{hand.secret}\0\0region\0".encode()
+        + hand.random.randbytes(99)
+    )
 
 
 @_place("class file", "A.class")
 def _class_file(hand: Hand) -> bytes:
     words = ("Code", "accessKey", hand.id, "secretKey", hand.secret, "java/lang/Object")
-    return b"\xca\xfe\xba\xbe\0\0\0\x34" + b"".join(b"\1" + struct.pack(">H", len(w)) + w.encode() for w in words)
+    return b"\xca\xfe\xba\xbe\0\0\0\x34" + b"".join(
+        b"\1" + struct.pack(">H", len(w)) + w.encode() for w in words
+    )
 
 
 @_place("python bytecode", "a.pyc")
@@ -810,7 +842,13 @@ def _prefix_apart(hand: Hand) -> str:
 
 @_place("concatenation, one character apart", "chars.js", hard=True)
 def _characters(hand: Hand) -> str:
-    return "var k=" + "+".join(f"'{c}'" for c in hand.id) + ";\nvar s=" + "+".join(f"'{c}'" for c in hand.secret) + ";\n"
+    return (
+        "var k="
+        + "+".join(f"'{c}'" for c in hand.id)
+        + ";\nvar s="
+        + "+".join(f"'{c}'" for c in hand.secret)
+        + ";\n"
+    )
 
 
 @_place("concatenation, an array of characters", "chars.py", hard=True)
@@ -861,7 +899,11 @@ def _far(hand: Hand) -> str:
 
 @_place("far apart, the secret first", "far.yaml")
 def _far_before(hand: Hand) -> str:
-    return f"secret_access_key: {hand.secret}\n" + "".join(f"k{n}: {hand.hex(40)}\n" for n in range(2000)) + f"access_key_id: {hand.id}\n"
+    return (
+        f"secret_access_key: {hand.secret}\n"
+        + "".join(f"k{n}: {hand.hex(40)}\n" for n in range(2000))
+        + f"access_key_id: {hand.id}\n"
+    )
 
 
 @_place("one long line", "bundle.js")
@@ -875,7 +917,14 @@ def _bundle(hand: Hand) -> str:
 @_place("source map", "bundle.js.map")
 def _source_map(hand: Hand) -> str:
     source = f"// aws\nexport const creds = {{\n  accessKeyId: '{hand.id}',\n  secretAccessKey: '{hand.secret}',\n}};\n"
-    return json.dumps({"version": 3, "sources": ["a.ts"], "sourcesContent": ["x\n" * 50, source], "mappings": "AAAA,QAAQ" * 900})
+    return json.dumps(
+        {
+            "version": 3,
+            "sources": ["a.ts"],
+            "sourcesContent": ["x\n" * 50, source],
+            "mappings": "AAAA,QAAQ" * 900,
+        }
+    )
 
 
 @_place("notebook", "analysis.ipynb")
@@ -891,9 +940,21 @@ def _notebook(hand: Hand) -> str:
 
 @_place("notebook output", "out.ipynb")
 def _output(hand: Hand) -> str:
-    out = {"output_type": "stream", "name": "stdout", "text": [f"{{'AWS_ACCESS_KEY_ID': '{hand.id}',\n", f" 'AWS_SECRET_ACCESS_KEY': '{hand.secret}'}}\n"]}
+    out = {
+        "output_type": "stream",
+        "name": "stdout",
+        "text": [f"{{'AWS_ACCESS_KEY_ID': '{hand.id}',\n", f" 'AWS_SECRET_ACCESS_KEY': '{hand.secret}'}}\n"],
+    }
     image = {"output_type": "display_data", "data": {"image/png": hand.b64(9000)}, "metadata": {}}
-    cells = [{"cell_type": "code", "metadata": {}, "execution_count": 1, "outputs": [image, out], "source": ["os.environ"]}]
+    cells = [
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "execution_count": 1,
+            "outputs": [image, out],
+            "source": ["os.environ"],
+        }
+    ]
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
@@ -907,8 +968,13 @@ def _zipped(hand: Hand) -> bytes:
 
 @_place("jar", "app.jar")
 def _jar(hand: Hand) -> bytes:
-    inner = _zip({"application.properties": f"cloud.aws.access-key={hand.id}\ncloud.aws.secret-key={hand.secret}\n"})
-    return _zip({"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\n", "BOOT-INF/lib/conf.jar": inner}, zipfile.ZIP_STORED)
+    inner = _zip(
+        {"application.properties": f"cloud.aws.access-key={hand.id}\ncloud.aws.secret-key={hand.secret}\n"}
+    )
+    return _zip(
+        {"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\n", "BOOT-INF/lib/conf.jar": inner},
+        zipfile.ZIP_STORED,
+    )
 
 
 def _docx_of(runs: list[str]) -> bytes:
@@ -917,8 +983,12 @@ def _docx_of(runs: list[str]) -> bytes:
         '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<w:document xmlns:w="http://schemas.openxmlformats.org/'
         f'wordprocessingml/2006/main"><w:body>{body}<w:sectPr/></w:body></w:document>'
     )
-    types = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
-    return _zip({"[Content_Types].xml": types, "word/document.xml": document, "word/styles.xml": "<w:styles/>"})
+    types = (
+        '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
+    )
+    return _zip(
+        {"[Content_Types].xml": types, "word/document.xml": document, "word/styles.xml": "<w:styles/>"}
+    )
 
 
 def _run(text: str, mark: str = "") -> str:
@@ -931,7 +1001,9 @@ def _paragraph(*runs: str) -> str:
 
 @_place("docx", "handover.docx")
 def _docx(hand: Hand) -> bytes:
-    return _docx_of([_paragraph(_run("Access key: "), _run(hand.id)), _paragraph(_run(f"Secret: {hand.secret}"))])
+    return _docx_of(
+        [_paragraph(_run("Access key: "), _run(hand.id)), _paragraph(_run(f"Secret: {hand.secret}"))]
+    )
 
 
 @_place("docx, keys split over runs", "split.docx")
@@ -948,15 +1020,22 @@ def _docx_table(hand: Hand) -> bytes:
     def row(*cells: str) -> str:
         return f"<w:tr>{''.join(f'<w:tc>{_paragraph(_run(cell))}</w:tc>' for cell in cells)}</w:tr>"
 
-    return _docx_of([f"<w:tbl>{row('User', 'Access key', 'Secret key')}{row('bob', hand.id, hand.secret)}</w:tbl>"])
+    return _docx_of(
+        [f"<w:tbl>{row('User', 'Access key', 'Secret key')}{row('bob', hand.id, hand.secret)}</w:tbl>"]
+    )
 
 
 @_place("pptx, split over runs", "deck.pptx")
 def _pptx(hand: Hand) -> bytes:
     def line(*pieces: str) -> str:
-        return "<a:p>" + "".join(f'<a:r><a:rPr lang="en-US" dirty="0"/><a:t>{piece}</a:t></a:r>' for piece in pieces) + "</a:p>"
+        return (
+            "<a:p>"
+            + "".join(f'<a:r><a:rPr lang="en-US" dirty="0"/><a:t>{piece}</a:t></a:r>' for piece in pieces)
+            + "</a:p>"
+        )
 
-    slide = f"<p:sld><p:txBody>{line('Key: ', *hand.cut(hand.id))}{line('Secret: ', *hand.cut(hand.secret))}</p:txBody></p:sld>"
+    space = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+    slide = f"<p:sld {space}><p:txBody>{line('Key: ', *hand.cut(hand.id))}{line('Secret: ', *hand.cut(hand.secret))}</p:txBody></p:sld>"
     return _zip({"ppt/slides/slide1.xml": slide})
 
 
@@ -964,14 +1043,24 @@ def _pptx(hand: Hand) -> bytes:
 def _odt(hand: Hand) -> bytes:
     one, two = hand.cut(hand.secret)
     text = f'<text:p text:style-name="P1">Access key {hand.id}</text:p><text:p>Secret <text:span text:style-name="T1">{one}</text:span>{two}</text:p>'
-    return _zip({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": f"<office:text>{text}</office:text>"})
+    return _zip(
+        {
+            "mimetype": "application/vnd.oasis.opendocument.text",
+            "content.xml": f'<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0">{text}</office:document-content>',
+        }
+    )
 
 
 @_place("xlsx, shared strings", "keys.xlsx")
 def _xlsx(hand: Hand) -> bytes:
     strings = ["User", "Access key ID", "Secret access key", "bob", hand.id, hand.secret]
     shared = "".join(f"<si><t>{escape(text)}</t></si>" for text in strings)
-    cells = "".join(f'<row r="{r + 1}">' + "".join(f'<c r="{"ABC"[c]}{r + 1}" t="s"><v>{r * 3 + c}</v></c>' for c in range(3)) + "</row>" for r in range(2))
+    cells = "".join(
+        f'<row r="{r + 1}">'
+        + "".join(f'<c r="{"ABC"[c]}{r + 1}" t="s"><v>{r * 3 + c}</v></c>' for c in range(3))
+        + "</row>"
+        for r in range(2)
+    )
     return _zip({
         "xl/sharedStrings.xml": f'<?xml version="1.0"?><sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" count="6">{shared}</sst>',
         "xl/worksheets/sheet1.xml": f"<worksheet><sheetData>{cells}</sheetData></worksheet>",
@@ -981,9 +1070,17 @@ def _xlsx(hand: Hand) -> bytes:
 @_place("xlsx, inline strings", "inline.xlsx")
 def _xlsx_inline(hand: Hand) -> bytes:
     def row(n: int, *texts: str) -> str:
-        return f'<row r="{n}">' + "".join(f'<c r="A{n}" t="inlineStr"><is><t>{text}</t></is></c>' for text in texts) + "</row>"
+        return (
+            f'<row r="{n}">'
+            + "".join(f'<c r="A{n}" t="inlineStr"><is><t>{text}</t></is></c>' for text in texts)
+            + "</row>"
+        )
 
-    return _zip({"xl/worksheets/sheet1.xml": f"<sheetData>{row(1, 'key', 'secret')}{row(2, hand.id, hand.secret)}</sheetData>"})
+    return _zip(
+        {
+            "xl/worksheets/sheet1.xml": f"<worksheet xmlns='http://schemas.openxmlformats.org/spreadsheetml/2006/main'><sheetData>{row(1, 'key', 'secret')}{row(2, hand.id, hand.secret)}</sheetData></worksheet>"
+        }
+    )
 
 
 @_place("xlsx, many rows", "many.xlsx")
@@ -991,7 +1088,13 @@ def _xlsx_many(hand: Hand) -> bytes:
     strings = ["Name", "Access key", "Secret key", "Commit"]
     for n in range(20):
         strings += [f"user{n}", *((hand.id, hand.secret) if n == 7 else ("none", "-")), hand.hex(40)]
-    return _zip({"xl/sharedStrings.xml": "<sst>" + "".join(f"<si><t>{text}</t></si>" for text in strings) + "</sst>"})
+    return _zip(
+        {
+            "xl/sharedStrings.xml": "<sst xmlns='http://schemas.openxmlformats.org/spreadsheetml/2006/main'>"
+            + "".join(f"<si><t>{text}</t></si>" for text in strings)
+            + "</sst>"
+        }
+    )
 
 
 @_place("tar", "a.tar")
@@ -1001,7 +1104,9 @@ def _tarred(hand: Hand) -> bytes:
 
 @_place("tar packed", "a.tar.x")
 def _tar_packed(hand: Hand) -> bytes:
-    return _tar({"a/b.txt": hand.noise(9), "a/.aws/credentials": hand.ini()}, hand.pick("w:gz", "w:bz2", "w:xz"))
+    return _tar(
+        {"a/b.txt": hand.noise(9), "a/.aws/credentials": hand.ini()}, hand.pick("w:gz", "w:bz2", "w:xz")
+    )
 
 
 @_place("tar.zst", "a.tar.zst")
@@ -1011,7 +1116,9 @@ def _tar_zst(hand: Hand) -> bytes:
 
 @_place("one file packed", "log.z")
 def _packed(hand: Hand) -> bytes:
-    pack: Callable[[bytes], bytes] = hand.random.choice([gzip.compress, bz2.compress, lzma.compress, zlib.compress])
+    pack: Callable[[bytes], bytes] = hand.random.choice(
+        [gzip.compress, bz2.compress, lzma.compress, zlib.compress]
+    )
     return pack((hand.noise(200) + "\n" + hand.env() + hand.noise(200)).encode())
 
 
@@ -1050,9 +1157,13 @@ def _deep_sqlite(hand: Hand) -> bytes:
 def _docker(hand: Hand) -> bytes:
     layer = _tar({"app/.env": hand.env(), "bin/x": "x"})
     digest = hashlib.sha256(layer).hexdigest()
-    config = json.dumps({"config": {"Env": ["PATH=/bin"]}, "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}})
+    config = json.dumps(
+        {"config": {"Env": ["PATH=/bin"]}, "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
+    )
     name = hashlib.sha256(config.encode()).hexdigest()
-    manifest = json.dumps([{"Config": f"{name}.json", "RepoTags": ["web:1"], "Layers": [f"{digest}/layer.tar"]}])
+    manifest = json.dumps(
+        [{"Config": f"{name}.json", "RepoTags": ["web:1"], "Layers": [f"{digest}/layer.tar"]}]
+    )
     return _tar({f"{name}.json": config, f"{digest}/layer.tar": layer, "manifest.json": manifest})
 
 
@@ -1082,7 +1193,18 @@ def _oci(hand: Hand) -> bytes:
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{config[0]}", "size": len(config[1])},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": f"sha256:{layer[0]}", "size": len(layer[1])}],
     }).encode())  # fmt: skip
-    index = json.dumps({"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": f"sha256:{manifest[0]}", "size": len(manifest[1])}]})
+    index = json.dumps(
+        {
+            "schemaVersion": 2,
+            "manifests": [
+                {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": f"sha256:{manifest[0]}",
+                    "size": len(manifest[1]),
+                }
+            ],
+        }
+    )
     blobs: dict[str, str | bytes] = {f"blobs/sha256/{name}": data for name, data in (layer, config, manifest)}
     return _tar({"oci-layout": '{"imageLayoutVersion": "1.0.0"}', "index.json": index, **blobs})
 
@@ -1093,7 +1215,10 @@ def _database(hand: Hand, *statements: tuple[str, tuple[Any, ...]]) -> bytes:
         database = sqlite3.connect(path)
         for sql, values in statements:
             database.execute(sql, values)
-        database.executemany("CREATE TABLE IF NOT EXISTS x (y)" if False else "INSERT INTO noise VALUES (?)", [(hand.hex(40),) for _ in range(200)])
+        database.executemany(
+            "CREATE TABLE IF NOT EXISTS x (y)" if False else "INSERT INTO noise VALUES (?)",
+            [(hand.hex(40),) for _ in range(200)],
+        )
         database.commit()
         database.close()
         return path.read_bytes()
@@ -1197,7 +1322,14 @@ def _pdf(content: bytes, filters: str, *, font: str = "", more: tuple[bytes, ...
     return bytes(out)
 
 
-_FILTERS: Final = ("", "FlateDecode", "ASCII85Decode FlateDecode", "ASCIIHexDecode", "LZWDecode", "ASCII85Decode LZWDecode")
+_FILTERS: Final = (
+    "",
+    "FlateDecode",
+    "ASCII85Decode FlateDecode",
+    "ASCIIHexDecode",
+    "LZWDecode",
+    "ASCII85Decode LZWDecode",
+)
 
 
 def _literal(text: str) -> str:
@@ -1222,7 +1354,9 @@ for _filters in _FILTERS:
                 parts += [_literal(piece), str(hand.random.choice([-92, -15, 3, 20, 64.5, 110]))]
             return f"[{' '.join(parts)}] TJ"
 
-        return _pdf(_shown(["Keys and names", f"key {hand.id}", f"secret {hand.secret}", hand.hex(40)], show), filters)
+        return _pdf(
+            _shown(["Keys and names", f"key {hand.id}", f"secret {hand.secret}", hand.hex(40)], show), filters
+        )
 
     PLACES.append(Place(f"pdf {_filters or 'plain'}", "a.pdf", _pdf_plain, is_hard=True))
     PLACES.append(Place(f"pdf kerned {_filters or 'plain'}", "k.pdf", _pdf_kerned, is_hard=True))
@@ -1231,7 +1365,9 @@ for _filters in _FILTERS:
 @_place("pdf, words by gaps", "words.pdf", hard=True)
 def _pdf_gaps(hand: Hand) -> bytes:
     lines = [f"Access key ID: {hand.id}", f"Secret access key: {hand.secret}"]
-    return _pdf(_shown(lines, lambda line: "[" + " -278 ".join(map(_literal, line.split())) + "] TJ"), "FlateDecode")
+    return _pdf(
+        _shown(lines, lambda line: "[" + " -278 ".join(map(_literal, line.split())) + "] TJ"), "FlateDecode"
+    )
 
 
 @_place("pdf, a table", "table.pdf", hard=True)
@@ -1277,19 +1413,35 @@ def _pdf_subset(hand: Hand) -> bytes:
 
 @_place("pdf, wrapped lines", "wrapped.pdf", hard=True)
 def _pdf_wrapped(hand: Hand) -> bytes:
-    lines = ["AWS_ACCESS_KEY_ID =", hand.id, "AWS_SECRET_ACCESS_KEY =", hand.secret[:26], hand.secret[26:], "", "end."]
+    lines = [
+        "AWS_ACCESS_KEY_ID =",
+        hand.id,
+        "AWS_SECRET_ACCESS_KEY =",
+        hand.secret[:26],
+        hand.secret[26:],
+        "",
+        "end.",
+    ]
     return _pdf(_shown(lines, lambda line: _literal(line) + " Tj"), "FlateDecode")
 
 
 @_place("pdf, its metadata", "meta.pdf", hard=True)
 def _pdf_metadata(hand: Hand) -> bytes:
-    return _pdf(b"BT ET", "FlateDecode", more=(f"<< /Title (key {hand.id}) /Subject (secret {hand.secret}) >>".encode(),))
+    return _pdf(
+        b"BT ET",
+        "FlateDecode",
+        more=(f"<< /Title (key {hand.id}) /Subject (secret {hand.secret}) >>".encode(),),
+    )
 
 
 @_place("pdf, an attachment", "attached.pdf", hard=True)
 def _pdf_attachment(hand: Hand) -> bytes:
     packed = zlib.compress(hand.env().encode())
-    stream = f"<< /Type /EmbeddedFile /Filter /FlateDecode /Length {len(packed)} >>\nstream\n".encode() + packed + b"\nendstream"
+    stream = (
+        f"<< /Type /EmbeddedFile /Filter /FlateDecode /Length {len(packed)} >>\nstream\n".encode()
+        + packed
+        + b"\nendstream"
+    )
     return _pdf(b"BT ET", "FlateDecode", more=(stream,))
 
 
@@ -1395,7 +1547,10 @@ def _short_lines(hand: Hand) -> str:
 
 @_decoy("lock file", "package-lock.json")
 def _lock(hand: Hand) -> str:
-    packages = {f"node_modules/p{n}": {"resolved": f"https://r/p{n}.tgz", "integrity": f"sha512-{hand.b64(64)}"} for n in range(60)}
+    packages = {
+        f"node_modules/p{n}": {"resolved": f"https://r/p{n}.tgz", "integrity": f"sha512-{hand.b64(64)}"}
+        for n in range(60)
+    }
     return json.dumps({"name": hand.id, "lockfileVersion": 3, "packages": packages}, indent=1)
 
 
@@ -1407,7 +1562,9 @@ def _jwt_decoy(hand: Hand) -> str:
 
 @_decoy("git log", "log.txt")
 def _git_log(hand: Hand) -> str:
-    return "".join(f"commit {hand.hex(40)}\nAuthor: x\n\n    remove {hand.id if n == 3 else 'y'}\n\n" for n in range(9))
+    return "".join(
+        f"commit {hand.hex(40)}\nAuthor: x\n\n    remove {hand.id if n == 3 else 'y'}\n\n" for n in range(9)
+    )
 
 
 @_decoy("names of forty letters", "Names.java")
@@ -1438,7 +1595,10 @@ def _cut(hand: Hand) -> str:
 
 @_decoy("pdf of hashes", "h.pdf")
 def _pdf_decoy(hand: Hand) -> bytes:
-    return _pdf(_shown([hand.id, hand.hex(40), f"sha512-{hand.b64(64)}"], lambda line: _literal(line) + " Tj"), "FlateDecode")
+    return _pdf(
+        _shown([hand.id, hand.hex(40), f"sha512-{hand.b64(64)}"], lambda line: _literal(line) + " Tj"),
+        "FlateDecode",
+    )
 
 
 @_decoy("zip of hashes", "h.zip")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from keyturn.leaks.git.layout import layout_of
 from keyturn.leaks.sources.git_history import GitHistory
 from keyturn.leaks.sources.interface import SourceError
-from real_git import FIRST_SECOND, KEY, Repository, Told, as_git_says, history, may_hold
+from real_git import FIRST_SECOND, KEY, Repository, Told, as_git_says, history, may_hold, scanned
 
 
 @pytest.fixture
@@ -302,3 +304,41 @@ def test_nothing_that_the_repository_configures_is_run(repository: Repository, t
     ran.unlink(missing_ok=True)
     assert history(repository.path).only.path == "new.txt"
     assert not ran.exists()
+
+
+def test_a_pipe_where_git_looks_does_not_hang_the_scan(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyturn.leaks.sources.git_history._IMPATIENCE", 0.2)
+    repository.commit("oops", a__txt=KEY)
+    os.mkfifo(repository.path / ".git" / "objects" / "info" / "alternates")
+    found = history(repository.path)
+    assert len(found.objects) == 1
+
+
+def test_a_repository_of_plain_files_has_git_waited_for(repository: Repository) -> None:
+    repository.commit("oops", a__txt=KEY)
+    assert not layout_of(repository.path).has_odd_files
+    os.mkfifo(repository.path / ".git" / "refs" / "heads" / "pipe")
+    assert layout_of(repository.path).has_odd_files
+
+
+def test_what_a_push_brings_is_searched_while_its_hook_decides(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """git-receive-pack(1): the objects lie in a quarantine, and no ref leads to them yet."""
+    server = tmp_path / "server.git"
+    repository.commit("first", a__txt="harmless")
+    repository.git("clone", "--quiet", "--bare", ".", str(server))
+    commit = repository.commit("oops", b__txt=KEY)
+    hook = server / "hooks" / "pre-receive"
+    hook.write_text('#!/bin/sh\ncp -r "$GIT_QUARANTINE_PATH" objects/kept\nexit 1\n')
+    hook.chmod(0o755)
+    with pytest.raises(AssertionError):
+        repository.git("push", str(server), "main")
+    quarantine = server / "objects" / "kept"
+    assert not history(server).objects
+    found = scanned(GitHistory(server, "it", quarantine=quarantine))
+    assert found.only.commit == commit
+    assert found.only.path == "b.txt"
+    assert not scanned(GitHistory(server, "it", quarantine=tmp_path)).objects

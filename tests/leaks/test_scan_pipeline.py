@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -160,11 +160,42 @@ def test_a_thousand_reasons_are_kept_and_a_million_are_counted() -> None:
 def test_many_ids_in_one_file_cost_no_more_than_their_number() -> None:
     ids = [new_key(_CHANCE).access_key_id for _ in range(50_000)]
 
-    def seen(_data: Buffer, *, first_line: int, starts_at: int) -> list[Detection]:
+    def seen(_data: Buffer, *, first_line: int, starts_at: int, cut: object) -> list[Detection]:
+        assert cut
         return [Detection(each, None, starts_at, first_line + n, None) for n, each in enumerate(ids)]
 
     scan = Scan(PREFILTER.may_hold, seen, Unpacker(PREFILTER.has_prefix))
     assert scan.run([Given({"ids.txt": PAIR})]).ids == len(set(ids))
+
+
+def test_what_the_detector_leaves_out_is_told_and_the_scan_is_not_clean() -> None:
+    def cutting(
+        _data: Buffer, *, first_line: int, starts_at: int, cut: Callable[[str], None]
+    ) -> list[Detection]:
+        cut(f"line {first_line}, byte {starts_at}: too much")
+        return []
+
+    scan = Scan(PREFILTER.may_hold, cutting, Unpacker(PREFILTER.has_prefix))
+    (skipped,) = scan.run([Given({"ids.txt": PAIR})]).skipped
+    assert (skipped.place.path, skipped.reason) == ("ids.txt", "line 1, byte 0: too much")
+
+
+def test_only_keys_that_are_told_are_located_and_judged() -> None:
+    alone = new_key(_CHANCE).access_key_id.encode()
+    located: list[str | None] = []
+    asked: list[str] = []
+
+    class Locating(Given):
+        def located(self, places: Sequence[Place]) -> Sequence[Place]:
+            located.extend(place.object for place in places)
+            return places
+
+    def judge(finding: Finding) -> Verdict:
+        asked.append(finding.access_key_id)
+        return Verdict.LIVE
+
+    assert scanned(Locating({"a.env": PAIR, "b.txt": alone}), judge=judge).ids == 1
+    assert (located, asked) == (["a.env"], [KEY.access_key_id])
 
 
 def test_nothing_but_sources_that_can_not_be_read_is_an_error() -> None:

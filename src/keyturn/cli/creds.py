@@ -38,6 +38,6 @@ def run(options: argparse.Namespace) -> int:
         return terminal.USAGE
     path = Path(options.path) if options.path else store_path(options.profile, os.environ)
     said = answer(read_stored(path), now_ms=SystemClock().now_ms())
-    sys.stdout.buffer.write(said.reveal() + b"\n")
+    sys.stdout.buffer.write(said.reveal())
     sys.stdout.flush()
     return terminal.OK

@@ -119,5 +119,7 @@ def _line(progress: Progress) -> str:
     ready = sum(sink.stage.value in {"confirmed", "reloaded"} for sink in progress.sinks)
     sinks = f", sinks {ready}/{len(progress.sinks)}" if progress.sinks else ""
     new = f" {progress.new_key}" if progress.new_key else ""
-    proofs = f", proofs {progress.proofs}/{progress.terms.proofs}" if progress.stage.value == "prove" else ""
+    proofs = (
+        f", proved {progress.proofs} times" if progress.proofs and progress.stage.value == "prove" else ""
+    )
     return f"{progress.stage.value}{new}{proofs}{sinks}"

@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from keyturn.cli import terminal
+from keyturn.cli.endpoint_options import add_endpoint_options
+from keyturn.cli.output import plain
 from keyturn.model.access_keys import AccountId, parse_account_id
 from keyturn.model.errors import KeyturnError
 
 if TYPE_CHECKING:
     from keyturn.leaks.containers.unpack import Limits
-    from keyturn.leaks.scan import ScanResult
+    from keyturn.leaks.findings import Finding
+    from keyturn.leaks.scan import Judge, ScanResult
     from keyturn.leaks.sources.interface import Source
 
 _EXAMPLES: Final = """examples:
@@ -27,6 +32,7 @@ _EXAMPLES: Final = """examples:
   kubectl logs deploy/web | keyturn scan -
   keyturn scan . --include-ids --write-baseline keys.baseline
   keyturn scan . --baseline keys.baseline
+  keyturn scan . --verify --endpoint-url https://keys.example.com
 
 A SOURCE is a directory (with the whole history of each Git repository in it), a bare repository, an image of
 `docker save` or in the OCI layout, a file, `-` for stdin, or the URL of a repository. git:X, image:X, dir:X and
@@ -34,6 +40,10 @@ file:X say what X is to be taken for.
 
 A secret is never shown. An id without its secret is no leak: it is counted, and listed with --include-ids.
 A comment `keyturn:allow` on a line accepts what stands there.
+
+Nobody is asked about a key unless you say so. With --ask, or with an endpoint or a profile named, its issuer is
+asked whether it knows the id; with --verify a pair also signs one GetCallerIdentity there, which is all it signs. No
+secret leaves this machine. A canary's pair is left alone: it would tell its owner.
 
 Exit code 0: clean; 3: leaked keys were found; 4: none were found, and not everything could be looked into (what
 and why is said); 1: it could not be done.
@@ -71,6 +81,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an account of your own: its keys are marked; may be given again",
     )
+    parser.add_argument("--ask", action="store_true", help="ask the issuer whether it knows each id")
+    parser.add_argument(
+        "--verify", action="store_true", help="let each pair sign one GetCallerIdentity at its own issuer"
+    )
+    parser.add_argument(
+        "--allow-canary", action="store_true", help="with --verify: pairs of known canary accounts too"
+    )
+    add_endpoint_options(parser)
     state = parser.add_mutually_exclusive_group()
     state.add_argument(
         "--state",
@@ -96,7 +114,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.sources and not options.staged:
         terminal.fail("nothing to scan was named", "here: keyturn scan .")
         return terminal.USAGE
-    result = _scanned(options)
+    if options.allow_canary and not options.verify:
+        terminal.fail("--allow-canary is about --verify, which is not given")
+        return terminal.USAGE
+    with _judge(options) as judge:
+        result = _scanned(options, judge)
     if options.write_baseline is not None:
         rows = write_baseline(options.write_baseline, result.findings)
         terminal.say(f"{options.write_baseline}: {rows} accepted from now on")
@@ -111,7 +133,47 @@ def run(options: argparse.Namespace) -> int:
     return terminal.INCOMPLETE if result.skipped_in_all else terminal.OK
 
 
-def _scanned(options: argparse.Namespace) -> ScanResult:
+def scan_for_leaks(sources: Sequence[str]) -> Iterable[Finding]:
+    """The pairs in these sources, named as on the command line, each with its pair. No memory, no baseline."""
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return _scanned(parser.parse_args(["--no-state", "--", *sources]), None).findings
+
+
+@contextmanager
+def _judge(options: argparse.Namespace) -> Iterator[Judge | None]:
+    """Nobody, unless the user has named somebody to ask."""
+    if not (options.ask or options.verify or options.endpoint_url or options.profile):
+        yield None
+        return
+    import threading
+
+    from keyturn.aws_clients import AwsClients, Reach
+    from keyturn.leaks.iam_issuer import IamIssuer
+    from keyturn.leaks.issuer import IssuerError
+    from keyturn.leaks.validity import Judge as Asking
+    from keyturn.model.clock import SystemClock
+
+    region = options.region or os.environ.get("AWS_REGION")
+    clients = AwsClients(Reach(options.endpoint_url, options.profile, region))
+    try:
+        issuer = IamIssuer(clients, clock=SystemClock())
+        try:
+            issuer.account_id()
+        except IssuerError as error:
+            terminal.say(f"ids can't be asked about: {plain(str(error))}")
+        yield Asking(
+            issuer,
+            is_aws=clients.url() is None,
+            may_verify=options.verify,
+            may_touch_canaries=options.allow_canary,
+            pause=threading.Event().wait,
+        )
+    finally:
+        clients.close()
+
+
+def _scanned(options: argparse.Namespace, judge: Judge | None) -> ScanResult:
     from keyturn.leaks.baseline import Baseline, read_baseline
     from keyturn.leaks.containers.unpack import Unpacker
     from keyturn.leaks.detector import detect
@@ -131,6 +193,7 @@ def _scanned(options: argparse.Namespace) -> ScanResult:
         ours=frozenset(options.account),
         since=options.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if options.since else None,
         baseline=read_baseline(options.baseline) if options.baseline else Baseline(),
+        judge=judge,
         progress=terminal.throughput("searched", SystemClock().monotonic),
     )
     recogniser = Recogniser(unpacker, lambda name: _repository(name, options))
@@ -167,7 +230,9 @@ def _repository(name: str, options: argparse.Namespace) -> Source:
     if not options.no_state and options.since is None:
         file = _state_dir(options) / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.scan"
         state = StateFile(file, f"{_what_decides()} {_limits(options)}")
-    return GitHistory(path, name, since=options.since, state=state)
+    incoming = os.environ.get("GIT_QUARANTINE_PATH")  # in a hook, while a push waits for its answer
+    quarantine = Path(incoming) if incoming else None
+    return GitHistory(path, name, since=options.since, state=state, quarantine=quarantine)
 
 
 def _staged(name: str) -> Source:

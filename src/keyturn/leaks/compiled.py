@@ -34,7 +34,7 @@ def database(expressions: Sequence[bytes], kept_in: Path | None) -> Any:
             return _loaded(kept_in, name)
     compiled = _compiled(expressions)
     if kept_in is not None:
-        with contextlib.suppress(OSError, hyperscan.error):
+        with contextlib.suppress(OSError, ValueError, hyperscan.error):
             _keep(kept_in, name, hyperscan.dumpb(compiled))
     return compiled
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from keyturn.leaks import rules
 from keyturn.leaks.encoded import encoded_texts, views_of
-from keyturn.leaks.escapes import unescaped, unmarked, unquoted
+from keyturn.leaks.escapes import unescaped, unmarked, unquoted, without_controls
 from keyturn.leaks.findings import Detection, Verdict
 from keyturn.leaks.labels import label_before
 from keyturn.leaks.literals import joined, listed, spelled_out, substituted, unwrapped
@@ -129,7 +129,9 @@ def _find_ids(search: _Search, view: View, hits: list[Hit], *, is_rewritten: boo
 def _rewritings(view: View) -> Iterator[View]:
     """The text with escapes undone, with strings joined, and both."""
     plain = [view]
-    plain += [one for undo in (unquoted, unmarked, spelled_out) if (one := undo(view)) is not None]
+    plain += [
+        one for undo in (unquoted, unmarked, spelled_out, without_controls) if (one := undo(view)) is not None
+    ]
     again = unescaped(view)
     for _ in range(MAX_DEPTH):  # escapes of escapes: JSON in JSON
         if again is None:
@@ -221,7 +223,8 @@ def _look_rewritten(search: _Search, window: _Window) -> None:
     stretches = _windows(window.places, size, _CLOSE)
     if stretches != [(0, size)]:
         named = [
-            (max(0, at - _BEFORE_NAME), min(size, at + _AFTER_NAME)) for at in shared().secret_names(view.data)
+            (max(0, at - _BEFORE_NAME), min(size, at + _AFTER_NAME))
+            for at in shared().secret_names(view.data)
         ]
         stretches = _merged([*stretches, *named])
     for start, end in stretches:
@@ -277,7 +280,10 @@ def _collect(search: _Search, view: View) -> None:
 
 def _is_of_a_block(data: bytes, start: int, end: int, most: int) -> bool:
     """Whether it is a line of some base64 that is wrapped at forty characters: more such lines than there are ids."""
-    if data[start - 1 : start] not in {b"\n", b""} or data[end : end + 2].strip(b"\r")[:1] not in {b"\n", b""}:
+    if data[start - 1 : start] not in {b"\n", b""} or data[end : end + 2].strip(b"\r")[:1] not in {
+        b"\n",
+        b"",
+    }:
         return False
     lines = 1
     at = start

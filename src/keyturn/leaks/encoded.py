@@ -218,8 +218,6 @@ def _is_little(data: bytes, start: int, at: int, gap: int) -> bool:
     )
 
 
-
-
 # --- what holds no prefix ----------------------------------------------------------------------------------------
 
 _BASE64: Final = alphabet(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-")

@@ -33,6 +33,9 @@ _LOOKS_QUOTED_PRINTABLE: Final = re.compile(rb"=3D|=[ \t]*\r?\n|=41=4B|=41=53")
 _PATCH: Final = re.compile(rb"^(?:@@ -|diff --git |[+-]{3} )", re.MULTILINE)
 _MARK: Final = re.compile(rb"(?<=\n)[+-](?![+-]{2} )")
 
+_CONTROL: Final = re.compile(rb"[\\{}](?:(?<=\\)[a-z]{1,32}-?[0-9]{0,10} ?)?")
+_ENDS_LINE: Final = re.compile(rb"\\(?:par|line|row|cell)\b")
+
 
 def unescaped(view: View) -> View | None:
     """The text with its escapes undone: URL, HTML, JSON, Unicode, octal, terminal colours."""
@@ -69,3 +72,13 @@ def unmarked(view: View) -> View | None:
     if not _PATCH.search(view.data):
         return None
     return rewritten(view, _MARK, lambda _match: (b"", "patch"))
+
+
+def without_controls(view: View) -> View | None:
+    """The text of an RTF file without groups and control words, which stand in the midst of words."""
+    root = view
+    while root.above is not None:
+        root = root.above
+    if not root.data[:64].lstrip().startswith(b"{\\rtf"):
+        return None
+    return rewritten(view, _CONTROL, lambda match: (b"\n" if _ENDS_LINE.match(match[0]) else b"", "rtf"))

@@ -170,7 +170,7 @@ def _base64(classes: Sequence[frozenset[int]], *, can_wrap: bool) -> Iterator[_P
 def _patterns() -> Iterator[_Pattern]:
     id_ = rb"(?:AKIA|ASIA|ABIA|ACCA)"
     yield _Pattern(Spelling.PLAIN, id_ + rb"[A-Z2-7]{16}", 20)
-    yield _Pattern(Spelling.BROKEN, id_ + rb"[A-Z2-7]{0,15}[\"'`\\%&=\r\n$]", 20)
+    yield _Pattern(Spelling.BROKEN, id_ + rb"[A-Z2-7]{0,15}[\"'`\\%&=\r\n$;{]", 20)
     # The prefix itself is taken apart: "AK" + "IA…", 'A','K','I','A', AK=\nIA, AK\\\nIA.
     near = rb"(?:\\{0,3}[\"'`].{0,24}[\"'`}]|[\\=\r\n \t>#*]{1,17})"
     wide = rb"(?:\\{0,3}[\"'`].{0,60}[\"'`}]|[\\=\r\n \t>#*]{1,17})"
@@ -212,6 +212,7 @@ def _patterns() -> Iterator[_Pattern]:
             rb",?[ \r\n\t]{1,16}0x",
             rb"[:,]?\r?\n[ \t]{0,12}",
             rb"0x",
+            rb"00",
         ):
             yield _Pattern(Spelling.HEX, between.join(either), 64)
         yield _Pattern(Spelling.HEX, either[0] + either[1] + rb" " + either[2] + either[3], 9)
@@ -238,6 +239,8 @@ def _patterns() -> Iterator[_Pattern]:
         yield _Pattern(Spelling.ESCAPED, b"".join(rb"&#0{0,2}%d;" % byte for byte in prefix), 36)
         yield _Pattern(Spelling.ESCAPED, b"".join(rb"\\0?%o" % byte for byte in prefix), 24)
         yield _Pattern(Spelling.DECIMAL, rb"[, ]{1,2}".join(b"%d" % byte for byte in prefix), 16)
+        called = rb"\) ?(?:\|\||[&.+,]) ?[A-Za-z$]{3,6}\("  # chr(65) || chr(75)
+        yield _Pattern(Spelling.DECIMAL, called.join(b"%d" % byte for byte in prefix), 60)
 
 
 _SECRET_NAME: Final = rb"[sS][eE][cC][rR][eE][tT]"

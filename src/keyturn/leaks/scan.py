@@ -28,7 +28,10 @@ Progress = Callable[[int, int | None], None]
 
 
 class Detect(Protocol):
-    def __call__(self, data: Buffer, /, *, first_line: int, starts_at: int) -> list[Detection]: ...
+    def __call__(
+        self, data: Buffer, /, *, first_line: int, starts_at: int, cut: Callable[[str], None]
+    ) -> list[Detection]:
+        """`cut` takes the reason why not all of it was looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,7 @@ class Scan:
             try:
                 for content in self._pieces(source, notes):
                     pieces += 1
-                    detections = self.detect(
-                        content.data, first_line=max(1, content.first_line), starts_at=content.starts_at
-                    )
-                    for detection in detections:
+                    for detection in self._detected(content, notes):
                         if detection.is_allowed:
                             allowed += 1
                         else:
@@ -148,6 +148,14 @@ class Scan:
             allowed=allowed,
             accepted=len(told) - len(new),
             ours=self.ours,
+        )
+
+    def _detected(self, content: Content, notes: _Notes) -> list[Detection]:
+        return self.detect(
+            content.data,
+            first_line=max(1, content.first_line),
+            starts_at=content.starts_at,
+            cut=lambda reason: notes.skipped(Skipped(content.place, reason)),
         )
 
     def _is_told(self, detections: Sequence[tuple[Detection, int | None]]) -> bool:

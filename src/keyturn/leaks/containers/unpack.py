@@ -16,6 +16,7 @@ from keyturn.leaks.containers import (
     closed,
     gzip,
     ipynb,
+    office_xml,
     pdf,
     sqlite,
     tar,
@@ -30,12 +31,14 @@ from keyturn.leaks.sources.interface import Buffer, Content, MayHold, Report
 
 _FORMATS: Final[tuple[Format, ...]] = tuple(
     module.FORMAT
-    for module in (gzip, xz, bz2_stream, zstd, sqlite, pdf, tar, ipynb, closed, zip, zlib_stream)
+    for module in (gzip, xz, bz2_stream, zstd, sqlite, pdf, tar, ipynb, office_xml, closed, zip, zlib_stream)
 )
 """In this order they are asked. zip is late: it also looks at the end, where another format may hold one."""
 
 
 _LARGEST_BLOB: Final = 16 << 20
+_TEXTS: Final = (ipynb.FORMAT, office_xml.FORMAT)
+"""Whose own bytes have lines."""
 _PACKED: Final = (gzip.FORMAT, xz.FORMAT, bz2_stream.FORMAT, zstd.FORMAT)
 
 
@@ -188,7 +191,7 @@ class _Walk:
                 return
             held = 0 if not depth else len(whole)
             content = Stream(backing=whole)
-            yield from self._windows(path, Stream(backing=whole), depth, has_lines=found is ipynb.FORMAT)
+            yield from self._windows(path, Stream(backing=whole), depth, has_lines=found in _TEXTS)
         self.cost.held += held
         try:
             yield from self._members(path, found, content, depth)

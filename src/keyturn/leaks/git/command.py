@@ -6,17 +6,22 @@ scanned repository's own configuration is read by git all the same: what could r
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 MOST_MEMORY: Final = 2 << 30
 """Of a git process, in bytes of its own (mapped packs don't count): a delta bomb ends the process, not us."""
+
+PATIENCE: Final = 600.0
+"""Seconds for which git may say nothing: before the first line of a log it may have to read a whole history."""
 
 _OVERRULED: Final = (
     "core.hooksPath=/dev/null",
@@ -51,17 +56,34 @@ class Git:
     """Runs git on one repository. Its answers are bytes: names in a repository are not text."""
 
     def __init__(
-        self, git_dir: Path | None, environment: Mapping[str, str] | None = None, *, for_staging: bool = False
+        self,
+        git_dir: Path | None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        for_staging: bool = False,
+        patience: float = PATIENCE,
+        more_objects: Path | None = None,
     ) -> None:
-        """`git_dir` None: git looks for it itself, from the environment and the working directory on."""
+        """`git_dir` None: git looks for it itself, from the environment and the working directory on.
+
+        `more_objects`: another directory of objects, read as an alternate.
+        """
         self._git_dir = git_dir
+        self._patience = patience
         self._environment = hardened(
             os.environ if environment is None else environment, for_staging=for_staging
         )
+        if more_objects is not None:
+            self._environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(more_objects)
 
     def with_index(self, path: Path) -> Git:
         """The same repository, and the index of one of its worktrees."""
-        return Git(self._git_dir, self._environment | {"GIT_INDEX_FILE": str(path)}, for_staging=True)
+        return Git(
+            self._git_dir,
+            self._environment | {"GIT_INDEX_FILE": str(path)},
+            for_staging=True,
+            patience=self._patience,
+        )
 
     def output(self, *arguments: str, stdin: IO[bytes] | None = None) -> bytes:
         """The whole of its answer; for answers that are small."""
@@ -72,15 +94,19 @@ class Git:
     def stream(self, *arguments: str, stdin: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
         """Its answer as it comes. GitError at the end if it failed, unless the reader left before."""
         where = [] if self._git_dir is None else [f"--git-dir={self._git_dir}"]
-        with running([program(), *options(), *where, *arguments], self._environment, stdin) as stream:
+        command = [program(), *options(), *where, *arguments]
+        with running(command, self._environment, stdin, self._patience) as stream:
             yield stream
 
 
 @contextmanager
 def running(
-    command: Sequence[str], environment: Mapping[str, str], stdin: IO[bytes] | None
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: IO[bytes] | None,
+    patience: float = PATIENCE,
 ) -> Iterator[IO[bytes]]:
-    """Starts it; a reader who leaves early ends it."""
+    """Starts it; a reader who leaves early ends it, and so does a silence: it may hang on a pipe in the repository."""
     # What it complains of goes to a file: a pipe that nobody reads meanwhile would stop it.
     with tempfile.TemporaryFile() as complaints:
         try:
@@ -90,15 +116,17 @@ def running(
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
+                bufsize=0,
             )
         except OSError as error:
             raise GitError(f"git does not start: {error.strerror}") from error
         _bound(process.pid)
         assert process.stdout is not None
+        answers = io.BufferedReader(_Answers(process.stdout.fileno(), patience), 1 << 16)
         was_read = False
         try:
-            yield process.stdout
-            was_read = process.stdout.read(1) == b""
+            yield answers
+            was_read = answers.read(1) == b""
         finally:
             if not was_read:
                 process.kill()
@@ -107,6 +135,24 @@ def running(
         if was_read and process.returncode:
             complaints.seek(max(0, complaints.seek(0, 2) - _LAST_WORDS))
             raise GitError(_last_line(complaints.read()) or f"git ended with {process.returncode}")
+
+
+class _Answers(io.RawIOBase):
+    """What comes through a pipe. GitError if nothing comes for too long."""
+
+    def __init__(self, descriptor: int, patience: float) -> None:
+        self._descriptor = descriptor
+        self._patience = patience
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._poll.poll(self._patience * 1000):
+            raise GitError(f"git said nothing for {self._patience:g} seconds")
+        return os.readv(self._descriptor, [buffer])
 
 
 def program() -> str:

@@ -6,14 +6,16 @@ reftable) can still be searched. What the objects hold is left to others.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 _SMALL: Final = 1 << 20
 _MOST_OBJECT_DIRECTORIES: Final = 64
+_MOST_LOOKED_AT: Final = 200_000
 _SHA256: Final = re.compile(
     rb"^[ \t]*objectformat[ \t]*=[ \t]*\"?sha256\"?[ \t]*(?:[#;].*)?\r?$", re.IGNORECASE | re.MULTILINE
 )
@@ -44,6 +46,12 @@ class Layout:
     """Alternates that are named and not there: the objects in them can't be searched."""
 
     @property
+    def has_odd_files(self) -> bool:
+        """Whether a pipe or a device lies where git would open a file, and wait."""
+        roots = {self.git_dir, self.common_dir, *(each / "info" for each in self.object_dirs)}
+        return any(_has_odd_files(root, _MOST_LOOKED_AT) for root in roots)
+
+    @property
     def index_dirs(self) -> Sequence[Path]:
         """Every directory that may hold an index: the repository's and each linked worktree's."""
         worktrees = self.common_dir / "worktrees"
@@ -72,12 +80,44 @@ def layout_of(path: Path) -> Layout:
     )
 
 
+def with_quarantine(layout: Layout, quarantine: Path) -> Layout:
+    """With the objects of a push that a hook is asked about; as it is, if that push goes to another repository.
+
+    git-receive-pack(1), QUARANTINE ENVIRONMENT: `objects/tmp_objdir-incoming-…`, until the hook has agreed.
+    """
+    incoming = quarantine.resolve()
+    if incoming.parent != (layout.common_dir / "objects").resolve() or not incoming.is_dir():
+        return layout
+    return replace(layout, object_dirs=[*layout.object_dirs, incoming])
+
+
 def is_repository(path: Path) -> bool:
     try:
         layout_of(path)
     except (NotARepositoryError, OSError):
         return False
     return True
+
+
+def _has_odd_files(root: Path, at_most: int) -> bool:
+    waiting = [root]
+    while waiting and at_most > 0:
+        try:
+            with os.scandir(waiting.pop()) as listing:
+                for entry in listing:
+                    at_most -= 1
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.name != "objects":
+                            waiting.append(Path(entry.path))
+                    elif not entry.is_file() and not entry.is_dir() and not _leads_nowhere(entry):
+                        return True
+        except OSError:
+            continue
+    return False
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not Path(entry.path).exists()
 
 
 def _git_dir(path: Path) -> Path:

@@ -10,17 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from keyturn.leaks.findings import Place, Skipped
 from keyturn.leaks.git.cat_file import Unread, read
-from keyturn.leaks.git.command import Git, GitError
+from keyturn.leaks.git.command import PATIENCE, Git, GitError
 from keyturn.leaks.git.database import Database, Known
-from keyturn.leaks.git.layout import Layout, NotARepositoryError, layout_of
+from keyturn.leaks.git.layout import Layout, NotARepositoryError, layout_of, with_quarantine
 from keyturn.leaks.git.names import readable
 from keyturn.leaks.git.objects import GitObject
 from keyturn.leaks.git.origins import introduced_since, origins
 from keyturn.leaks.sources.incremental import Memory, StateFile
 from keyturn.leaks.sources.interface import Content, MayHold, Report, SourceError
+
+_IMPATIENCE: Final = 10.0
+"""Seconds for git where a pipe lies in the repository, at which it may wait for ever."""
 
 
 class GitHistory:
@@ -33,14 +37,16 @@ class GitHistory:
         *,
         since: datetime | None = None,
         state: StateFile | None = None,
+        quarantine: Path | None = None,
     ) -> None:
-        """`since`: only what commits after that moment introduced. `state`: what earlier scans have searched is
+        """`quarantine`: where git keeps what a push brings until its hook has agreed. `since`: only what commits after that moment introduced. `state`: what earlier scans have searched is
         not searched again; what they found is handed out again.
         """
         self._path = path
         self._name = str(path) if name is None else name
         self._since = since
         self._state = state
+        self._quarantine = quarantine
         self._git: Git | None = None
         self._layout: Layout | None = None
         self._kinds: dict[bytes, str] = {}
@@ -54,7 +60,13 @@ class GitHistory:
             layout = layout_of(self._path)
         except (NotARepositoryError, OSError) as error:
             raise SourceError(f"{self._name} is not a Git repository") from error
-        self._layout, self._git = layout, Git(layout.git_dir)
+        incoming = None
+        if self._quarantine is not None:
+            quarantined = with_quarantine(layout, self._quarantine)
+            incoming = None if quarantined is layout else self._quarantine
+            layout = quarantined
+        patience = _IMPATIENCE if layout.has_odd_files else PATIENCE
+        self._layout, self._git = layout, Git(layout.git_dir, patience=patience, more_objects=incoming)
         skips = _Skips(self._name, report)
         _tell_what_is_absent(layout, self._git, skips)
         found = (
