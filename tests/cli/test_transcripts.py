@@ -151,10 +151,13 @@ def story(tmp_path: Path) -> Iterator[Story]:
 
 def retold(story: Story, transcript: str) -> str:
     """The transcript as it is now."""
-    lines = []
+    lines: list[str] = []
+    before = ""
     for line in transcript.splitlines():
-        if line.startswith("#"):
+        # A plan has lines that begin so, too; they never stand behind an empty line.
+        if line.startswith("#") and (not before or before.startswith("#")):
             lines.append(line)
+        before = line
         if not line.startswith("$ "):
             continue
         told = story.type(line[2:])

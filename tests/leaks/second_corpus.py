@@ -140,6 +140,9 @@ def _template(kind: str, name: str, *texts: str, hard: bool = False) -> None:
                 count = 3 if f"@{letter}3" in text else 2
                 for at, piece in enumerate(hand.cut(value, count), 1):
                     made = made.replace(f"@{letter}{at}", piece)
+                if letter == "I":
+                    for at, piece in enumerate(hand.cut(value[4:]), 1):
+                        made = made.replace(f"@R{at}", piece)
                 made = made.replace(f"@{letter}", value)
             return made.replace("@N", hand.noise(1)).replace("@W", hand.word())
 
@@ -1449,6 +1452,231 @@ def _pdf_attachment(hand: Hand) -> bytes:
 def _pdf_utf16(hand: Hand) -> bytes:
     text = "\ufeff" + f"key {hand.id} secret {hand.secret}"
     return _pdf(b"BT ET", "", more=(f"<< /Title <{text.encode('utf-16-be').hex()}> >>".encode(),))
+
+
+_template(
+    "more concatenation", "more.txt",
+    'part1 = "AKIA"\npart2 = "@R1"\npart3 = "@R2"\nkey = part1 + part2 + part3\ns1 = "@S1"\ns2 = "@S2"\nsecret = s1 + s2\n',
+    "const A = '@I1', B = '@I2';\nconst key = A + B;\nconst C = '@S1', D = '@S2';\nconst secret = C + D;\n",
+    "cfg = {'p1': '@I1', 'p2': '@I2', 's1': '@S1', 's2': '@S2'}\nkey = cfg['p1'] + cfg['p2']\nsecret = cfg['s1'] + cfg['s2']\n",
+    "self.a = '@I1'\nself.b = '@I2'\nself.key = self.a + self.b\nself.c = '@S1'\nself.d = '@S2'\nself.secret = self.c + self.d\n",
+    'a, b = "@I1", "@I2"\nkey = f"{a}{b}"\nc, d = "@S1", "@S2"\nsecret = f"{c}{d}"\n',
+    'a := "@I1"\nb := "@I2"\nkey := fmt.Sprintf("%s%s", a, b)\nc := "@S1"\nd := "@S2"\nsecret := fmt.Sprintf("%s%s", c, d)\n',
+    "$a = '@I1';\n$b = '@I2';\n$key = $a . $b;\n$c = '@S1';\n$d = '@S2';\n$secret = $c . $d;\n",
+    "const a = '@I1';\nconst b = '@I2';\nconst key = [a, b].join('');\nconst c = '@S1';\nconst d = '@S2';\nconst secret = [c, d].join('');\n",
+    'sb.append("@I1");\nsb.append("@I2");\nString key = sb.toString();\nsb2.append("@S1");\nsb2.append("@S2");\n',
+    'String key = String.join("", "@I1", "@I2");\nString secret = String.join("", "@S1", "@S2", "@S3");\n',
+    'var key = string.Concat("@I1", "@I2");\nvar secret = string.Concat("@S1", "@S2");\n',
+    "$key = '{0}{1}' -f '@I1','@I2'\n$secret = '{0}{1}' -f '@S1','@S2'\n",
+    "KEY='@I1''@I2'\nSECRET=\"@S1\"\"@S2\"\n",
+    "KEY=@I1\"@I2\"\nSECRET=@S1\"@S2\"\n",
+    "KEY=@I1\nKEY+=@I2\nSECRET=@S1\nSECRET+=@S2\n",
+    "A := @I1\nB := @I2\nKEY := $(A)$(B)\nC := @S1\nD := @S2\nSECRET := $(C)$(D)\n",
+    "Key:\n  Fn::Join:\n    - ''\n    - - '@I1'\n      - '@I2'\nSecret:\n  Fn::Join:\n    - ''\n    - - '@S1'\n      - '@S2'\n",
+    "Key: !Join ['', ['@I1', '@I2']]\nSecret: !Join ['', ['@S1', '@S2']]\n",
+    '{"key_parts": ["@I1", "@I2"], "secret_parts": ["@S1", "@S2"]}\n',
+    '#define A "@I1"\n#define B "@I2"\nconst char *key = A B;\n#define C "@S1"\n#define D "@S2"\nconst char *secret = C D;\n',
+    'NSString *key = @"@I1" @"@I2";\nNSString *secret = @"@S1" @"@S2";\n',
+    'NSString *key = [@"@I1" stringByAppendingString:@"@I2"];\nNSString *secret = [@"@S1" stringByAppendingString:@"@S2"];\n',
+    'NSString *key = [NSString stringWithFormat:@"%@%@", @"@I1", @"@I2"];\nNSString *secret = [NSString stringWithFormat:@"%@%@", @"@S1", @"@S2"];\n',
+    'key = "@I1" * "@I2"\nsecret = "@S1" * "@S2"\n',
+    "key = ['@I1' '@I2'];\nsecret = strcat('@S1', '@S2');\n",
+    "key = b'@I1' + b'@I2'\nsecret = b'@S1' + b'@S2'\n",
+    "my $key = join('', '@I1', '@I2');\nmy $secret = join '', '@S1', '@S2';\n",
+    "key = %w[@I1 @I2].join\nsecret = %w[@S1 @S2].join\n",
+    'let key = format!("{}{}", "@I1", "@I2");\nlet secret = ["@S1", "@S2"].concat();\n',
+    'val a = "@I1"\nval key = "${a}@I2"\nval b = "@S1"\nval secret = "$b" + "@S2"\n',
+    '(def key (str "@I1" "@I2"))\n(def secret (str "@S1" "@S2"))\n',
+    'strcpy(key, "@I1");\nstrcat(key, "@I2");\nstrcpy(secret, "@S1");\nstrcat(secret, "@S2");\n',
+    'key = (\n    "@I1"  # one\n    "@I2"  # two\n)\nsecret = (\n    "@S1"  # one\n    "@S2"  # two\n)\n',
+    "key = `@I1` + `@I2`;\nsecret = `${'@S1'}${'@S2'}`;\n",
+    "key = '@I1' +\n      # the rest\n      '@I2'\nsecret = '@S1' + '' + '@S2'\n",
+    'std::string key = "@I1";\nkey += "@I2";\nstd::string secret("@S1");\nsecret.append("@S2");\n',
+    'Dim key, secret\nkey = "@I1"\nkey = key & "@I2"\nsecret = "@S1" & _\n         "@S2" & _\n         "@S3"\n',
+    "<set var=\"key\" value=\"{concat('@I1', '@I2')}\"/><set var=\"secret\" value=\"{concat('@S1', '@S2')}\"/>\n",
+    'KEY = "@I1" "@I2"; SECRET = "@S1" "@S2"\n',
+    'key="@I1"; key="$key@I2"\nsecret="@S1"; secret="$secret@S2"\n',
+    'key = "".join((\n    "@I1",\n    "@I2",\n))\nsecret = "".join((\n    "@S1",\n    "@S2",\n    "@S3",\n))\n',
+    'ACCESS_KEY_PART_ONE = "@I1"\nACCESS_KEY_PART_TWO = "@I2"\nSECRET_PART_ONE = "@S1"\nSECRET_PART_TWO = "@S2"\nc = Client(ACCESS_KEY_PART_ONE + ACCESS_KEY_PART_TWO, SECRET_PART_ONE + SECRET_PART_TWO)\n',
+    hard=True,
+)  # fmt: skip
+
+
+@_place("more double base64, with crlf", "crlf.txt", hard=True)
+def _twice_crlf(hand: Hand) -> bytes:
+    once = base64.encodebytes((hand.ini() + hand.noise(4)).encode())
+    return base64.encodebytes(once).replace(b"\n", b"\r\n")
+
+
+@_place("more double base64, one half", "one.env", hard=True)
+def _twice_half(hand: Hand) -> str:
+    return f"AWS_ACCESS_KEY_ID={hand.id}\nAWS_SECRET_ACCESS_KEY={_b64(_b64(hand.secret))}\n"
+
+
+@_place("more double base64, in yaml", "folded.yaml", hard=True)
+def _twice_yaml(hand: Hand) -> str:
+    text = textwrap.indent(textwrap.fill(_b64(_b64(hand.noise(4) + "\n" + hand.env())), 64), "      ")
+    return f"data:\n  creds: |\n{text}\n  other: x\n"
+
+
+@_place("more double base64, in json", "wrapped.json", hard=True)
+def _twice_escaped(hand: Hand) -> str:
+    return json.dumps({"blob": textwrap.fill(_b64(_b64(hand.noise(2) + "\n" + hand.env())), 76) + "\n"})
+
+
+@_place("more double base64, slashes escaped", "slashes.json", hard=True)
+def _twice_slashes(hand: Hand) -> str:
+    return json.dumps({"blob": _b64(_b64(hand.noise(2) + "\n" + hand.ini()))}).replace("/", "\\/")
+
+
+@_place("more double base64, url-safe and encoded", "q.log", hard=True)
+def _twice_url(hand: Hand) -> str:
+    state = base64.urlsafe_b64encode(_b64(hand.env()).encode()).decode()
+    return f"GET /?state={quote(state, safe='')} HTTP/1.1\n"
+
+
+@_place("more double base64, data uri", "uri.html", hard=True)
+def _twice_uri(hand: Hand) -> str:
+    return f'<a href="data:text/plain;base64,{_b64("x: " + _b64(hand.id + " " + hand.secret))}">x</a>'
+
+
+@_place("base64 three times", "three.txt", hard=True)
+def _three(hand: Hand) -> str:
+    return _b64(_b64(_b64(hand.env()))) + "\n"
+
+
+@_place("base64 of utf-16 in base64", "ps.txt", hard=True)
+def _utf16_in_base64(hand: Hand) -> str:
+    return f"powershell -e {_b64(f'$x = FromBase64({_b64(hand.env())})'.encode('utf-16-le'))}\n"
+
+
+def _pdf_stream(hand: Hand, body: str) -> bytes:
+    return _pdf(body.encode("latin-1"), hand.pick("FlateDecode", "ASCII85Decode FlateDecode"))
+
+
+@_place("more pdf, quote operators", "q.pdf", hard=True)
+def _pdf_quotes(hand: Hand) -> bytes:
+    return _pdf_stream(hand, f"BT /F1 9 Tf 12 TL 72 700 Td (key {hand.id}) '\n0 0 (secret {hand.secret}) \"\nET")
+
+
+@_place("more pdf, octal escapes", "o.pdf", hard=True)
+def _pdf_octal(hand: Hand) -> bytes:
+    octal = "".join(f"\\{ord(c):03o}" for c in f"key {hand.id}")
+    text = f"secret {hand.secret[:9]}\\\n{hand.secret[9:]}"
+    return _pdf_stream(hand, f"BT /F1 9 Tf 72 700 Td ({octal}) Tj T* ({text}) Tj ET")
+
+
+@_place("more pdf, next lines by T*", "t.pdf", hard=True)
+def _pdf_next(hand: Hand) -> bytes:
+    one, two = hand.ini().splitlines()[1:3]
+    return _pdf_stream(hand, f"BT /F1 9 Tf 72 700 Td ({one}) Tj T* ({two}) Tj T* ET")
+
+
+@_place("more pdf, an object stream", "os.pdf", hard=True)
+def _pdf_object_stream(hand: Hand) -> bytes:
+    inner = f"<< /Title (key {hand.id}) /Keywords (secret {hand.secret}) >>"
+    packed = zlib.compress(f"9 0 {inner}".encode())
+    head = f"<< /Type /ObjStm /N 1 /First 4 /Filter /FlateDecode /Length {len(packed)} >>\nstream\n"
+    return _pdf(b"BT ET", "FlateDecode", more=(head.encode() + packed + b"\nendstream",))
+
+
+@_place("more pdf, an annotation", "an.pdf", hard=True)
+def _pdf_annotation(hand: Hand) -> bytes:
+    note = f"<< /Type /Annot /Subtype /Text /Contents (id: {hand.id}\\nsecret: {hand.secret}) >>"
+    return _pdf(b"BT ET", "FlateDecode", more=(note.encode(),))
+
+
+@_place("more pdf, utf-16 literal", "u.pdf", hard=True)
+def _pdf_utf16_literal(hand: Hand) -> bytes:
+    text = f"\ufeffkey {hand.id} secret {hand.secret}".encode("utf-16-be")
+    return _pdf(b"BT ET", "", more=(b"<< /Title (" + text + b") >>",))
+
+
+@_place("more pdf, ranges in the map", "r.pdf", hard=True)
+def _pdf_ranges(hand: Hand) -> bytes:
+    cmap = "/CIDInit begincmap\n1 beginbfrange\n<0003> <0060> <0020>\nendbfrange\nendcmap\n"
+    packed = zlib.compress(cmap.encode())
+    stream = f"<< /Filter /FlateDecode /Length {len(packed)} >>\nstream\n".encode() + packed + b"\nendstream"
+
+    def show(line: str) -> str:
+        return "<" + "".join(f"{ord(c) - 29:04x}" for c in line) + "> Tj"
+
+    return _pdf(_shown([f"key {hand.id}", f"secret {hand.secret}"], show), "FlateDecode", more=(stream,))
+
+
+@_place("more pdf, large gaps inside of a key", "g.pdf", hard=True)
+def _pdf_large_gaps(hand: Hand) -> bytes:
+    def show(line: str) -> str:
+        return "[" + " -250 ".join(_literal(piece) for piece in hand.cut(line, 6)) + "] TJ"
+
+    return _pdf(_shown([f"key {hand.id}", f"secret {hand.secret}"], show), "FlateDecode")
+
+
+@_place("more pdf, in an archive", "pdf.tgz", hard=True)
+def _pdf_in_archive(hand: Hand) -> bytes:
+    lines = [f"Access key ID: {hand.id}", f"Secret access key: {hand.secret}"]
+    page = _shown(lines, lambda line: f"[{_literal(line[:20])} -7 {_literal(line[20:])}] TJ")
+    return _tar({"a/b.zip": _zip({"c.pdf": _pdf(page, "FlateDecode")})}, "w:gz")
+
+
+@_place("deep, a notebook in archives", "nb.zip", hard=True)
+def _deep_notebook(hand: Hand) -> bytes:
+    return _zip({"a.tar.bz2": _tar({"x/n.ipynb": _bytes(_notebook(hand))}, "w:bz2")})
+
+
+@_place("deep, seven of one kind", "seven.gz", hard=True)
+def _seven(hand: Hand) -> bytes:
+    data = hand.env().encode()
+    for _ in range(7):
+        data = gzip.compress(data)
+    return data
+
+
+@_place("deep, an archive in a database", "blob.db", hard=True)
+def _blob(hand: Hand) -> bytes:
+    row = ("INSERT INTO f VALUES (?)", (_zip({"a.env": hand.env()}),))
+    return _database(hand, ("CREATE TABLE noise (y)", ()), ("CREATE TABLE f (b BLOB)", ()), row)
+
+
+@_place("deep, war in ear", "app.ear", hard=True)
+def _ear(hand: Hand) -> bytes:
+    jar = _zip({"aws.properties": f"accessKey={hand.id}\nsecretKey={hand.secret}\n"})
+    return _zip({"web.war": _zip({"WEB-INF/lib/a.jar": jar})}, zipfile.ZIP_STORED)
+
+
+_template(
+    "more text", "more.log",
+    'time="2026" level=debug msg="creds" id=@I secret="@S"\n',
+    "DEBUG botocore.credentials: {'AccessKeyId': '@I', 'SecretAccessKey': '@S', 'Token': None}\n",
+    "PUT /x?accessKeyId=@I HTTP/1.1\nX-Secret-Key: @S\n",
+    "id;@I\nsecret;@S\n",
+    "AWS_ACCESS_KEY_ID -> @I\nAWS_SECRET_ACCESS_KEY -> @S\n",
+    "* key :: @I\n* secret :: @S\n",
+    "KEY: @I  SECRET: @S  REGION: eu-west-1\n",
+    "# @I\n# @S\n",
+    "<!-- @I / @S -->\n",
+    "@I\t@S\n",
+    "@I,@S,bob,active\n",
+    "bob: @I | @S\n",
+    "{@I=@S}\n",
+    'access key id is "@I" while secret access key is "@S".\n',
+    "login=@I&password=@S\n",
+    "aws_access_key_id: !vault x\nreal: @I\nreal_secret: @S\n",
+    "def f():\n    >>> connect('@I', '@S')\n",
+    "rem key @I\r\nrem secret @S\r\n",
+    "Schlüssel: @I\nGeheimnis: @S\n",
+    "S3_KEY=@I\nS3_SECRET=@S\nS3_BUCKET=@W\n",
+    "  access_key_id: '@I'\n  # @N\n  secret_access_key: '@S'\n",
+    "aws:\n  - @I\n  - @S\n",
+    "storage.s3 { accessKey = @I, secretKey = @S }\n",
+    '"@S":"@I"\n',
+    '(setq aws-id "@I" aws-key "@S")\n',
+    "s3://@W?access_key=@I&secret_key=@S&endpoint=x\n",
+    "@I / @S\n",
+    "@I|@S|\n",
+    "key=@I secret=@S\0",
+)  # fmt: skip
+
 
 
 # --- decoys -----------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def begun(authority: LivingAuthority, directory: Path, user: str) -> Case:
         'id_field = "access_key_id"\nsecret_field = "secret_access_key"\n'
         f'[users.{user}]\nsinks = ["profile", "env", "vaulted"]\n'
     )
-    journal_anew(authority, directory, user, old)
+    journal_anew(authority, directory, user, old, rotation_id=user)
     administrator = authority.administrator
     environment = {
         "AWS_ACCESS_KEY_ID": administrator.access_key_id,
@@ -115,7 +115,9 @@ def begun(authority: LivingAuthority, directory: Path, user: str) -> Case:
     return Case(authority, directory, user, old, user, environment)
 
 
-def journal_anew(authority: LivingAuthority, directory: Path, user: str, old: str) -> None:
+def journal_anew(
+    authority: LivingAuthority, directory: Path, user: str, old: str, *, rotation_id: str
+) -> None:
     """The journal's row of a rotation that has not done anything."""
     directory.mkdir(exist_ok=True)
     clock = SystemClock()
@@ -123,7 +125,9 @@ def journal_anew(authority: LivingAuthority, directory: Path, user: str, old: st
     now = clock.now_ms()
     account = account_of(AccessKeyId(old)) or AccountId("0")
     sinks = tuple(SinkProgress(name) for name in SINKS)
-    progress = Progress(user, account, user, AccessKeyId(old), now, TERMS, stage_since=now, sinks=sinks)
+    progress = Progress(
+        rotation_id, account, user, AccessKeyId(old), now, TERMS, stage_since=now, sinks=sinks
+    )
     with state.database.writing() as ledger:
         journal.add(ledger, progress, endpoint=authority.url, region=REGION, profile="")
     state.close()

@@ -49,6 +49,14 @@ class Rotators:
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
 
+    def run_alone(self, case: Case, state: Path) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        told = {"first": told_of(case, state), "second": None, "stop_at": 0, "kill": False}
+        self.process.stdin.write(json.dumps(told) + "\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
     def close(self) -> None:
         self.process.communicate()
 
@@ -57,7 +65,7 @@ def told_of(case: Case, state: Path) -> dict[str, Any]:
     return {
         "state": str(state),
         "config": str(case.directory / "keyturn.toml"),
-        "rotation": case.rotation_id,
+        "rotation": state.name,
         "environment": case.environment,
     }
 
@@ -98,14 +106,13 @@ def test_of_two_rotators_with_separate_states_neither_takes_a_key_from_anybody(
     for number in range(PAUSES // 2):
         user = f"raced-{number}-{kill}".lower()
         case = begun(shared_authority, tmp_path / user, user)
-        journal_anew(shared_authority, tmp_path / f"{user}-other", user, case.old)
-        answer = rotators.run(case, tmp_path / f"{user}-other", stop_at=where_to_stop(number), kill=kill)
+        other = tmp_path / f"{user}-other"
+        journal_anew(shared_authority, other, user, case.old, rotation_id=other.name)
+        answer = rotators.run(case, other, stop_at=where_to_stop(number), kill=kill)
         # At this very instant every sink holds a key that the authority accepts.
         assert all(case.accepts(pair) for pair in case.held().values()), answer
         # Each that needs somebody, or was killed, is started again; whose old key is gone says so and ends.
-        for _ in range(2):
-            rotators.run(case, tmp_path / f"{user}-other", stop_at=0)
-            rotators.run(case, case.directory, stop_at=0)
-            swapped = Case(**{**vars(case), "directory": case.directory})
-            assert all(swapped.accepts(pair) for pair in swapped.held().values()), answer
+        for state in (other, case.directory) * 2:
+            rotators.run_alone(case, state)
+            assert all(case.accepts(pair) for pair in case.held().values()), answer
         require_end_state(case)

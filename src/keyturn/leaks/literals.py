@@ -44,7 +44,7 @@ _JOINS_LIST: Final = re.compile(
 
 def joined(view: View) -> View | None:
     """The text with the ends of strings taken out where a program joins them, and lines that go on."""
-    return rewritten(view, _JOIN, lambda match: (b"", _JOINED if match[0][:1] in b"\"'`" else _WRAPPED))
+    return rewritten(view, _JOIN, lambda match: (b"", _WRAPPED if match[0][:1] in b"\\\r\n" and b"=" not in match[0] else _JOINED))
 
 
 def listed(view: View) -> View | None:

@@ -123,7 +123,7 @@ def _cost(access_key: Sighting, secret: Sighting, between: _Between) -> float:
     if label is Label.BARE and between.size > _BARE_REACH:
         return _FAR
     if label is Label.UNKNOWN and not (
-        b"+" in secret.value or b"/" in secret.value or (shared and shared == access_key.stem == secret.stem)
+        b"+" in secret.value or b"/" in secret.value or (shared and secret.stem <= access_key.stem)
     ):
         return _FAR
     cost: float = _PENALTY[label] + (between.lines + between.size / 400) ** 1.02 + 3 * between.borders

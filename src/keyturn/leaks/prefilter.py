@@ -273,7 +273,7 @@ class Prefilter:
         return self.is_container(data) or self.has_prefix(data)
 
     def is_container(self, data: Buffer) -> bool:
-        head = bytes(data[: self._longest])
+        head = data if isinstance(data, bytes) else bytes(data[: self._longest])
         if head.startswith(self._literals):
             return True
         # A loop, for a generator would cost as much again.
