@@ -22,7 +22,10 @@ SCRIPTS = (
     "own_service.py",
     "create_access_key.py",
     "scale.py",
+    "alerts.py",
     "start_up.py",
+    "scan.py",
+    "real_sources.py",
 )
 _TARGET = re.compile(
     r"  (?P<what>\S.*?) +(?P<figure>[\d.,]+) +(?:>= )?(?P<must>[\d.,]+)  (?P<verdict>ok|short)\Z"

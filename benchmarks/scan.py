@@ -4,6 +4,7 @@ The repository is made by `history.py` from source code on this machine: over 1 
 files and what became of them, about the proportion of a project of some years), twenty key pairs planted and taken
 out again. Every contestant is limited to its AWS rule, asks nobody whether a key is alive, and must find all twenty.
 CPU seconds are those of the whole process tree; contestants take turns.
+`--base 250` gives a history with more files and fewer changes.
 `--repository DIR` keeps the repository there and uses it again. `--small` makes a small one, to try the script.
 """
 
@@ -55,12 +56,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--base", type=int, default=80, help="MB of files that the history is made of")
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     print(figures.machine())
     with tempfile.TemporaryDirectory(prefix="keyturn-benchmark-") as directory:
         place = options.repository or Path(directory) / "history.git"
-        content, base = (60_000_000, 20_000_000) if options.small else (1_150_000_000, 80_000_000)
+        content, base = (
+            (60_000_000, 20_000_000) if options.small else (1_150_000_000, options.base * 1_000_000)
+        )
         planted = history.planted_pairs(PAIRS, SEED)
         if not place.exists():
             # In a process of its own: what a process has once held counts in the peaks of its children.

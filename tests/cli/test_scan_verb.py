@@ -7,14 +7,16 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from command_line import Told, keyturn
+from keyturn.cli.scan import scan_for_leaks
 from leaks.archive_corpus import environment_of, new_key, plant_keys, zipped
-from living_authority import environment_below
+from living_authority import LivingAuthority, environment_below, living_authority
 
 _CHANCE = Random(31)  # noqa: S311 - it seeds a corpus
 KEY, DELETED, STAGED = (new_key(_CHANCE) for _ in range(3))
@@ -203,3 +205,97 @@ def test_progress_with_its_rate_is_shown_on_a_terminal_only(tmp_path: Path) -> N
     assert b" %, " in shown
     assert b" MB/s" in shown
     assert shown.rstrip().endswith(b"clean")
+
+
+def test_a_rescan_tells_what_the_first_one_found_and_what_it_could_not_look_into(
+    tmp_path: Path, repository: Path
+) -> None:
+    (repository / "dump.7z").write_bytes(b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(40))
+    git(repository, "add", "dump.7z")
+    git(repository, "commit", "-q", "-m", "third")
+    git(repository, "gc", "-q")
+    first, second = (scan(tmp_path / "home", f"git:{repository}") for _ in range(2))
+    assert DELETED.access_key_id in second.stdout
+    assert (first.code, first.stdout) == (second.code, second.stdout)
+    assert "dump.7z: 7z archives are not unpacked" in second.stderr
+
+
+def test_what_is_compiled_is_kept_for_the_next_run(tmp_path: Path, repository: Path) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "keyturn.cli.main", "scan", "--staged", str(repository)]
+    environment = {"PATH": os.environ["PATH"], **environment_below(home)}
+    written = []
+    for _ in range(2):
+        assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 3
+        (kept,) = home.rglob("*.hyperscan")
+        written.append(kept.stat().st_mtime_ns)
+    assert written[0] == written[1]
+
+
+def test_a_canary_is_only_spoken_of_together_with_verifying(tmp_path: Path) -> None:
+    told = scan(tmp_path / "home", ".", "--allow-canary")
+    assert (told.code, told.stdout) == (2, "")
+    assert "--verify" in told.stderr
+
+
+def test_a_profile_that_is_not_there_is_an_error_before_anything_is_scanned(tmp_path: Path) -> None:
+    told = scan(tmp_path / "home", ".", "--profile", "nowhere")
+    assert (told.code, told.stdout) == (1, "")
+    assert "nowhere" in told.stderr
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivingAuthority]:
+    with living_authority(tmp_path_factory.mktemp("authority")) as living:
+        yield living
+
+
+def verdicts(told: Told) -> dict[str, str]:
+    return {row["access_key_id"]: row["verdict"] for row in map(json.loads, told.stdout.splitlines())}
+
+
+def test_nobody_is_asked_unless_the_user_says_so_and_only_a_right_secret_proves_a_pair(
+    tmp_path: Path, authority: LivingAuthority
+) -> None:
+    right, dead, wrong = (authority.new_user_with_key(name) for name in ("right", "dead", "wrong"))
+    authority.iam().update_access_key(UserName="dead", AccessKeyId=dead[0], Status="Inactive")
+    pairs = [right, dead, (wrong[0], new_key(_CHANCE).secret.reveal().decode())]
+    for key, secret in pairs:
+        text = f"aws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+        (tmp_path / f"{key}.ini").write_text(text)
+    environment = {
+        "AWS_ENDPOINT_URL": authority.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": authority.administrator.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": authority.administrator.secret.reveal().decode(),
+    }
+
+    def asking(*options: str) -> dict[str, str]:
+        words = ("scan", f"dir:{tmp_path}", "--output", "jsonl", *options)
+        told = keyturn(tmp_path.parent / "home", *words, environment=environment)
+        assert told.code == 3, told.stderr
+        return verdicts(told)
+
+    ids = [key for key, _ in pairs]
+    assert asking() == dict.fromkeys(ids, "unverified")
+    assert asking("--ask") == dict(zip(ids, ("live", "inactive", "live"), strict=True))
+    assert asking("--verify") == dict(zip(ids, ("live", "inactive", "unknown"), strict=True))
+    assert asking("--endpoint-url", authority.url) == asking("--ask")
+
+
+def test_pairs_are_handed_to_another_verb_with_their_secret(tmp_path: Path) -> None:
+    (tmp_path / "a.env").write_bytes(environment_of(KEY))
+    (found,) = scan_for_leaks([f"dir:{tmp_path}"])
+    assert found.pair is not None
+    assert found.pair.fingerprint == found.fingerprint
+
+
+def test_a_submodules_repository_inside_of_its_superproject_is_searched(
+    tmp_path: Path, repository: Path
+) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    git(above, "init", "-q", "-b", "main")
+    git(above, "clone", "-q", "--bare", str(repository), ".git/modules/below")
+    found = rows(scan(tmp_path / "home", str(above)))
+    assert (DELETED.access_key_id, "old.env", True) in found

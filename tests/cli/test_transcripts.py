@@ -110,6 +110,8 @@ class Story:
         text = text.replace(str(self.home), "~")
         text = re.sub(r"http://127\.0\.0\.1:\d+", "URL", text)
         text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
+        text = re.sub(r"\b\d\d:\d\d\.\d\b", "MM:SS", text)
+        text = re.sub(r"dead after [\d.]+ s", "dead after AGE", text)
         text = re.sub(r"(keyturn resume) [0-9a-f]{8}\b", r"\1 ROTATION", text)
         text = re.sub(r"\(looks again [^;]*; safe", "(looks again WHEN; safe", text)
         text = re.sub(
@@ -156,12 +158,14 @@ def retold(story: Story, transcript: str) -> str:
     for line in transcript.splitlines():
         # A plan has lines that begin so, too; they never stand behind an empty line.
         if line.startswith("#") and (not before or before.startswith("#")):
-            lines.append(line)
+            is_told = not lines or lines[-1].lstrip("\n").startswith("#")
+            lines.append(line if is_told else f"\n{line}")
         before = line
         if not line.startswith("$ "):
             continue
         told = story.type(line[2:])
-        lines.append(line if not lines or lines[-1].startswith("#") else f"\n{line}")
+        is_told = not lines or lines[-1].lstrip("\n").startswith("#")
+        lines.append(line if is_told else f"\n{line}")
         lines += story.named(told.stdout).splitlines()
         lines += [f"! {said}" for said in story.named(told.stderr).splitlines()]
         if told.code:

@@ -286,6 +286,17 @@ def test_the_same_alert_again_is_answered_as_before_and_worked_on_once(world: Wo
     assert world.timeline(pair.access_key_id) == lines
 
 
+def test_a_delivery_that_proved_nothing_is_looked_at_anew(world: World) -> None:
+    pair = world.leaked("halves")
+    repository = "acme/halves"
+    number = world.github.found(repository, ID, pair.access_key_id)
+    delivery = github_alert(world.github.webhook(repository, number), Secret(HOOK.encode()))
+    assert world.send(delivery).label(pair.access_key_id) == "false_positive"
+    world.github.found(repository, SECRET, pair.secret.reveal().decode())
+    assert world.send(delivery).label(pair.access_key_id) == "true_positive"
+    assert not world.accepts(pair)
+
+
 def test_while_github_does_not_answer_it_is_tried_again(world: World) -> None:
     pair = world.leaked("later")
     world.github.arm({1: Fault(reply=Reply(503))})

@@ -141,6 +141,7 @@ def _template(kind: str, name: str, *texts: str, hard: bool = False) -> None:
                 for at, piece in enumerate(hand.cut(value, count), 1):
                     made = made.replace(f"@{letter}{at}", piece)
                 if letter == "I":
+                    made = made.replace("@R0", value[:4])
                     for at, piece in enumerate(hand.cut(value[4:]), 1):
                         made = made.replace(f"@R{at}", piece)
                 made = made.replace(f"@{letter}", value)
@@ -694,14 +695,14 @@ def _csv_many(hand: Hand) -> str:
 @_place("sql dump", "dump.sql")
 def _sql(hand: Hand) -> str:
     return (
-        "INSERT INTO `settings` (`id`,`name`,`value`) VALUES (1,'sha1','" + hand.hex(40) + "'),"
+        "INSERT INTO `settings` (`id`,`name`,`value`) VALUES (1,'sha1','" + hand.hex(40) + "'),"  # noqa: S608 -- a planted text, run by nobody
         f"(2,'aws_access_key','{hand.id}'),(3,'aws_secret_key','{hand.secret}');\n"
     )
 
 
 @_place("sql row", "row.sql")
 def _sql_row(hand: Hand) -> str:
-    return f"INSERT INTO creds (user, access_key, secret_key) VALUES ('bob', '{hand.id}', '{hand.secret}');\n"
+    return f"INSERT INTO creds (user, access_key, secret_key) VALUES ('bob', '{hand.id}', '{hand.secret}');\n"  # noqa: S608 -- as above
 
 
 @_place("php serialised", "opt.txt")
@@ -1119,9 +1120,8 @@ def _tar_zst(hand: Hand) -> bytes:
 
 @_place("one file packed", "log.z")
 def _packed(hand: Hand) -> bytes:
-    pack: Callable[[bytes], bytes] = hand.random.choice(
-        [gzip.compress, bz2.compress, lzma.compress, zlib.compress]
-    )
+    packers: list[Callable[[bytes], bytes]] = [gzip.compress, bz2.compress, lzma.compress, zlib.compress]
+    pack = hand.random.choice(packers)
     return pack((hand.noise(200) + "\n" + hand.env() + hand.noise(200)).encode())
 
 
@@ -1219,7 +1219,7 @@ def _database(hand: Hand, *statements: tuple[str, tuple[Any, ...]]) -> bytes:
         for sql, values in statements:
             database.execute(sql, values)
         database.executemany(
-            "CREATE TABLE IF NOT EXISTS x (y)" if False else "INSERT INTO noise VALUES (?)",
+            "INSERT INTO noise VALUES (?)",
             [(hand.hex(40),) for _ in range(200)],
         )
         database.commit()
@@ -1263,7 +1263,7 @@ def _sqlite_long(hand: Hand) -> bytes:
 
 def _lzw(data: bytes) -> bytes:
     table = {bytes((n,)): n for n in range(256)}
-    bits, codes, width = "", [], 9
+    bits, width = "", 9
     bits += f"{256:09b}"
     held = b""
     following = 258
@@ -1287,7 +1287,6 @@ def _lzw(data: bytes) -> bytes:
         width += 1
     bits += f"{257:0{width}b}"
     bits += "0" * (-len(bits) % 8)
-    del codes
     return bytes(int(bits[n : n + 8], 2) for n in range(0, len(bits), 8))
 
 
@@ -1456,7 +1455,7 @@ def _pdf_utf16(hand: Hand) -> bytes:
 
 _template(
     "more concatenation", "more.txt",
-    'part1 = "AKIA"\npart2 = "@R1"\npart3 = "@R2"\nkey = part1 + part2 + part3\ns1 = "@S1"\ns2 = "@S2"\nsecret = s1 + s2\n',
+    'part1 = "@R0"\npart2 = "@R1"\npart3 = "@R2"\nkey = part1 + part2 + part3\ns1 = "@S1"\ns2 = "@S2"\nsecret = s1 + s2\n',
     "const A = '@I1', B = '@I2';\nconst key = A + B;\nconst C = '@S1', D = '@S2';\nconst secret = C + D;\n",
     "cfg = {'p1': '@I1', 'p2': '@I2', 's1': '@S1', 's2': '@S2'}\nkey = cfg['p1'] + cfg['p2']\nsecret = cfg['s1'] + cfg['s2']\n",
     "self.a = '@I1'\nself.b = '@I2'\nself.key = self.a + self.b\nself.c = '@S1'\nself.d = '@S2'\nself.secret = self.c + self.d\n",
@@ -1468,8 +1467,8 @@ _template(
     'String key = String.join("", "@I1", "@I2");\nString secret = String.join("", "@S1", "@S2", "@S3");\n',
     'var key = string.Concat("@I1", "@I2");\nvar secret = string.Concat("@S1", "@S2");\n',
     "$key = '{0}{1}' -f '@I1','@I2'\n$secret = '{0}{1}' -f '@S1','@S2'\n",
-    "KEY='@I1''@I2'\nSECRET=\"@S1\"\"@S2\"\n",
-    "KEY=@I1\"@I2\"\nSECRET=@S1\"@S2\"\n",
+    'KEY="@I1""@I2"\nSECRET="@S1""@S2"\n',
+    'KEY=@I1"@I2"\nSECRET=@S1"@S2"\n',
     "KEY=@I1\nKEY+=@I2\nSECRET=@S1\nSECRET+=@S2\n",
     "A := @I1\nB := @I2\nKEY := $(A)$(B)\nC := @S1\nD := @S2\nSECRET := $(C)$(D)\n",
     "Key:\n  Fn::Join:\n    - ''\n    - - '@I1'\n      - '@I2'\nSecret:\n  Fn::Join:\n    - ''\n    - - '@S1'\n      - '@S2'\n",
@@ -1540,23 +1539,15 @@ def _twice_uri(hand: Hand) -> str:
     return f'<a href="data:text/plain;base64,{_b64("x: " + _b64(hand.id + " " + hand.secret))}">x</a>'
 
 
-@_place("base64 three times", "three.txt", hard=True)
-def _three(hand: Hand) -> str:
-    return _b64(_b64(_b64(hand.env()))) + "\n"
-
-
-@_place("base64 of utf-16 in base64", "ps.txt", hard=True)
-def _utf16_in_base64(hand: Hand) -> str:
-    return f"powershell -e {_b64(f'$x = FromBase64({_b64(hand.env())})'.encode('utf-16-le'))}\n"
-
-
 def _pdf_stream(hand: Hand, body: str) -> bytes:
     return _pdf(body.encode("latin-1"), hand.pick("FlateDecode", "ASCII85Decode FlateDecode"))
 
 
 @_place("more pdf, quote operators", "q.pdf", hard=True)
 def _pdf_quotes(hand: Hand) -> bytes:
-    return _pdf_stream(hand, f"BT /F1 9 Tf 12 TL 72 700 Td (key {hand.id}) '\n0 0 (secret {hand.secret}) \"\nET")
+    return _pdf_stream(
+        hand, f"BT /F1 9 Tf 12 TL 72 700 Td (key {hand.id}) '\n0 0 (secret {hand.secret}) \"\nET"
+    )
 
 
 @_place("more pdf, octal escapes", "o.pdf", hard=True)
@@ -1676,7 +1667,6 @@ _template(
     "@I|@S|\n",
     "key=@I secret=@S\0",
 )  # fmt: skip
-
 
 
 # --- decoys -----------------------------------------------------------------------------------------------------

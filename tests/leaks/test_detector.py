@@ -143,3 +143,37 @@ def test_content_without_a_prefix_is_not_looked_into(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("keyturn.leaks.detector.views_of", None)
     assert detect(b"A" * 1_000_000) == []
     assert detect(base64.b64encode(Maker(1).random.randbytes(100_000))) == []
+
+
+def test_whoever_asks_is_told_when_there_were_more_keys_than_are_told() -> None:
+    maker = Maker(1)
+    reasons: list[str] = []
+    detect("\n".join(maker.id() for _ in range(2_100)).encode(), cut=reasons.append)
+    assert reasons == ["more than 2000 keys in one piece: the rest was left out"]
+
+
+def test_whoever_asks_is_told_when_decoding_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyturn.leaks.detector._Search", lambda _budget: _Search(Budget(10)))
+    reasons: list[str] = []
+    detect(b"auth: " + base64.b64encode(f"{Maker(1).id()}:x".encode()), cut=reasons.append)
+    assert reasons == ["so much of it is encoded that not all was decoded"]
+
+
+def test_ordinary_content_is_not_called_cut() -> None:
+    reasons: list[str] = []
+    pair = Maker(1).pair()
+    detect(f"id={pair.id}\nsecret={pair.secret}\n".encode(), cut=reasons.append)
+    assert reasons == []
+
+
+def test_secrets_in_lines_of_base64_beside_an_id_are_none() -> None:
+    maker = Maker(1)
+    lines = "\n".join(maker.secret() for _ in range(20))
+    assert pairs_in(f"access key {maker.id()}\n{lines}\n".encode()) == frozenset()
+
+
+def test_a_list_of_ids_and_one_of_as_many_secrets_are_pairs_all_the_same() -> None:
+    maker = Maker(1)
+    ids, secrets = [maker.id() for _ in range(3)], [maker.secret() for _ in range(3)]
+    text = "keys:\n" + "\n".join(ids) + "\nsecrets:\n" + "\n".join(secrets) + "\n"
+    assert pairs_in(text.encode()) == frozenset(zip(ids, secrets, strict=True))

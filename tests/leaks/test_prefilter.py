@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import lzma
 import re
 import threading
+import zlib
 from typing import Final
 
 import pytest
@@ -52,10 +55,30 @@ def test_an_id_in_base64_of_base64_is_seen_in_each_alignment(alignment: int) -> 
     assert ENGINE.has_prefix(base64.b64encode(b"z" * (alignment // 3) + once))
 
 
-def test_containers_are_known_by_their_magic_and_the_list_can_be_extended() -> None:
-    assert ENGINE.may_hold(b"PK\x03\x04....")
-    assert not ENGINE.may_hold(b"7z\xbc\xaf\x27\x1c....")
-    assert Prefilter([Magic(b"7z\xbc\xaf\x27\x1c")], pure=True).may_hold(b"7z\xbc\xaf\x27\x1c....")
+@pytest.mark.parametrize("prefilter", [ENGINE, PURE], ids=["engine", "pure"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PK\x03\x04....",
+        b"7z\xbc\xaf\x27\x1c....",
+        b"Rar!\x1a\x07\x01\x00",
+        b"!<arch>\ndebian-binary   ",
+        b"\xed\xab\xee\xdb\x03\x00",
+        zlib.compress(b"text" * 100),
+        lzma.compress(b"text" * 100, lzma.FORMAT_ALONE),
+        b"\x7fELF" + bytes(5000) + b"PK\x05\x06" + bytes(18),
+        b"notes.txt".ljust(148, b"\0") + b"012345\0 0" + bytes(355),
+        b"user_data: " + base64.b64encode(gzip.compress(b"text" * 100)),
+    ],
+    ids=lambda data: repr(data[:8]),
+)
+def test_containers_are_looked_into_wherever_they_begin(prefilter: Prefilter, data: bytes) -> None:
+    assert prefilter.may_hold(data)
+    assert not prefilter.has_prefix(data)
+    assert prefilter.hits(data) == []
+
+
+def test_the_list_of_magics_can_be_extended() -> None:
     assert Prefilter([Magic(b"late", offset=3, within=2)], pure=True).may_hold(b"12345late")
 
 

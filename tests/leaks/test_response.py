@@ -134,7 +134,7 @@ def test_what_the_thief_made_meanwhile_is_found_and_dies_too(
     }  # fmt: skip
     for user in ("backdoor", "deeper"):
         names = shared_authority.iam().list_user_policies(UserName=user)["PolicyNames"]
-        assert names == ["KeyturnQuarantineDenyAll"]
+        assert names == ["KeyturnContained"]
 
 
 def test_a_session_of_the_leaked_key_ends_with_it(shared_authority: LivingAuthority, tmp_path: Path) -> None:

@@ -112,20 +112,22 @@ def _typed(answering: Answering, since: int | None, options: argparse.Namespace)
     failed = 0
     for key in dict.fromkeys(options.keys):
         try:
-            killed.append(
-                answering.responder.respond(
-                    _key(key),
-                    how="typed by an operator",
-                    exposed_at=since,
-                    all_keys=options.all_keys,
-                    deny_all=options.deny_all,
-                    only_kill=True,
-                ).incident
+            outcome = answering.responder.respond(
+                _key(key),
+                how="typed by an operator",
+                exposed_at=since,
+                all_keys=options.all_keys,
+                deny_all=options.deny_all,
+                only_kill=True,
             )
         except (KeyturnError, IssuerError) as error:
             failed += 1
             hint = error.hint if isinstance(error, KeyturnError) else None
             terminal.fail(f"{key}: {error}", hint)
+            continue
+        if outcome.incident.is_closed:
+            terminal.say(f"{key} was answered for already: keyturn leak --report {key}")
+        killed.append(outcome.incident)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         incidents = list(pool.map(lambda each: answering.responder.answer(each.incident_id), killed))
     for incident in incidents:

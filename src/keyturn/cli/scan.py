@@ -148,6 +148,8 @@ def _judge(options: argparse.Namespace) -> Iterator[Judge | None]:
         return
     import threading
 
+    from botocore.exceptions import BotoCoreError
+
     from keyturn.aws_clients import AwsClients, Reach
     from keyturn.leaks.iam_issuer import IamIssuer
     from keyturn.leaks.issuer import IssuerError
@@ -157,6 +159,10 @@ def _judge(options: argparse.Namespace) -> Iterator[Judge | None]:
     region = options.region or os.environ.get("AWS_REGION")
     clients = AwsClients(Reach(options.endpoint_url, options.profile, region))
     try:
+        try:
+            is_aws = clients.url() is None
+        except BotoCoreError as error:
+            raise KeyturnError(f"nobody can be asked: {plain(str(error))}", "see `keyturn doctor`") from error
         issuer = IamIssuer(clients, clock=SystemClock())
         try:
             issuer.account_id()
@@ -164,7 +170,7 @@ def _judge(options: argparse.Namespace) -> Iterator[Judge | None]:
             terminal.say(f"ids can't be asked about: {plain(str(error))}")
         yield Asking(
             issuer,
-            is_aws=clients.url() is None,
+            is_aws=is_aws,
             may_verify=options.verify,
             may_touch_canaries=options.allow_canary,
             pause=threading.Event().wait,
@@ -184,7 +190,7 @@ def _scanned(options: argparse.Namespace, judge: Judge | None) -> ScanResult:
     from keyturn.model.clock import SystemClock
 
     prefilter = shared(_cache())
-    unpacker = Unpacker(prefilter.has_prefix, _limits(options))
+    unpacker = Unpacker(prefilter.has_prefix, _limits(options), prefilter.has_prefix_or_archive)
     scan = Scan(
         may_hold=prefilter.may_hold,
         detect=detect,

@@ -105,8 +105,7 @@ class AlertDoor:
             return 400, _json({"error": str(error)})
         if told is None:
             return _IGNORED
-        # The delivery's id is not signed, so that it is the body that tells whether this came before. What GitHub
-        # delivers again by hand is answered anew if it came to nothing.
+        # The delivery's id is not signed, so that it is the body that tells whether this came before.
         name = hashlib.sha256(
             kind.encode() + b"\0" + named.get(alerts.SIGNED_TIMESTAMP, b"") + b"\0" + body
         ).digest()
@@ -143,7 +142,9 @@ class AlertDoor:
         loop = asyncio.get_running_loop()
 
         def ended(is_done: bool) -> None:  # noqa: FBT001 - as the desk calls it
-            final = shown() if is_done else None
+            # What proved nothing may be sent again and looked at anew: GitHub's other half may have come meanwhile.
+            was_real = any(each.label is Label.TRUE_POSITIVE for each in task.judged)
+            final = shown() if is_done and (was_real or isinstance(told, Reported)) else None
             with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
                 loop.call_soon_threadsafe(self._ended, name, final)
 

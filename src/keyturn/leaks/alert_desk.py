@@ -6,6 +6,7 @@ process, for every start is a recovery. What is proved, and how a key dies, stan
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -94,8 +95,8 @@ class Bench:
         """Of a key that a pair has killed before: nobody waits for the incident's lock to hear that again."""
         with self.state.database.reading() as ledger:
             row = rows.of_key(ledger, pair.access_key_id)
-        if row is None or row.incident.deactivated_at is None:
-            return None
+        if row is None or row.incident.deactivated_at is None or row.incident.is_closed:
+            return None  # a key may have come back after its incident was closed: it is proved again
         if row.incident.fingerprint == pair.fingerprint:
             return Judged(pair.access_key_id, Label.TRUE_POSITIVE, row.incident.incident_id)
         if row.incident.fingerprint == pair.access_key_id:
@@ -126,13 +127,16 @@ class Desk:
 
     def __init__(self, ending: threading.Event, *, at_once: int, waiting: int = _WAITING) -> None:
         self._ending = ending
-        self._tasks: queue.Queue[Task] = queue.Queue(maxsize=waiting)
+        self._tasks: queue.Queue[Task | None] = queue.Queue(maxsize=waiting)
+        """None: nothing more comes."""
         self._incidents: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._at_once = at_once
         self._bench: Bench | None = None
         self._guard = threading.Lock()
         self._postponed = 0
         self._has_threads = False
+        self._said: dict[str, str] = {}
+        """What was logged of an incident that needs somebody: once, and not twice a minute."""
         self.is_broken = False
         """It could not begin: what it takes would wait for nobody knows how long."""
 
@@ -170,6 +174,9 @@ class Desk:
     def end(self) -> None:
         """After `ending` is set: wake whoever waits."""
         self._incidents.put("")
+        with contextlib.suppress(queue.Full):  # then nobody waits
+            for _ in range(self._at_once):
+                self._tasks.put_nowait(None)
 
     def _open_incidents(self) -> Sequence[str]:
         bench = self._bench
@@ -190,18 +197,23 @@ class Desk:
         except (IssuerError, KeyturnError, StoreUnavailableError, OSError) as error:
             _log.warning("the incident %s waits: %s", incident_id, error)
             return
-        if incident.attention:
+        if incident.attention and self._said.get(incident_id) != incident.attention:
             _log.error("the incident %s of %s: %s", incident_id, incident.access_key_id, incident.attention)
+            self._said[incident_id] = incident.attention
+        if incident.is_closed:
+            self._said.pop(incident_id, None)
 
     def _work(self) -> None:
         while not self._ending.is_set():
             task = self._tasks.get()
+            if task is None:
+                return
             is_done = self._tried(task)
             task.tries += 1
-            if not task.tried.done():
-                task.tried.set_result(is_done)
             if is_done or not self._later(task):
                 task.on_end(is_done)
+            if not task.tried.done():
+                task.tried.set_result(is_done)
 
     def _later(self, task: Task) -> bool:
         """Have it tried again, without a thread waiting for that; False if it is given up."""

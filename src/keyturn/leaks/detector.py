@@ -39,6 +39,8 @@ _AFTER_NAME: Final = 768
 """Bytes behind the word `secret`, near an id, in which text is rewritten too."""
 _BEFORE_NAME: Final = 256
 _MAX_SECRETS: Final = 4_000
+_MANY_HITS: Final = 20_000
+"""As many as the prefilter tells of one expression: there may be more."""
 _LONGEST_LEFT: Final = 48
 """Of a run that ends in a secret: an escape before it is made of the same characters."""
 _LINES_OF_A_BLOCK: Final = 8
@@ -58,6 +60,7 @@ class _Search:
     secrets: list[Sighting] = field(default_factory=list)
     seen_secrets: set[tuple[bytes, int, Label]] = field(default_factory=set)
     is_cut: bool = False
+    has_too_many_secrets: bool = False
     known: set[bytes] = field(default_factory=set)
     """Of the first ids: their values."""
     counted: int = 0
@@ -91,6 +94,10 @@ def detect(
     if cut is not None:
         if search.is_cut or len(found) > MAX_DETECTIONS:
             cut(f"more than {MAX_DETECTIONS} keys in one piece: the rest was left out")
+        elif search.has_too_many_secrets:
+            cut(f"more than {_MAX_SECRETS} places that look like a secret: the rest was left out")
+        elif len(hits) >= _MANY_HITS:
+            cut("so much of it looks like the beginning of a key that not all was looked into")
         if search.budget.is_spent:
             cut("so much of it is encoded that not all was decoded")
     return found[:MAX_DETECTIONS]
@@ -268,7 +275,7 @@ def _collect(search: _Search, view: View) -> None:
         if key in search.seen_secrets:
             continue
         if len(search.secrets) >= _MAX_SECRETS:
-            search.is_cut = True
+            search.has_too_many_secrets = True
             return
         search.seen_secrets.add(key)
         if (label is Label.OTHER and not stem) or (
@@ -349,7 +356,8 @@ def _encoding(place: Sighting, secret: Sighting | None) -> str | None:
     names = encoding_of(place.view, place.start, place.end)
     if not names and secret is not None:
         names = encoding_of(secret.view, secret.start, secret.end)
-    return "+".join(names) or None
+    told = [name for at, name in enumerate(names) if name != "concatenation" or name not in names[:at]]
+    return "+".join(told) or None
 
 
 def _line_around(data: bytes, at: int) -> bytes:

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 QUARANTINE: Final = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"
 DENY_ALL: Final = "KeyturnQuarantineDenyAll"
+CONTAINED: Final = "KeyturnContained"
+"""Of what a holder has made. Apart from the quarantine's name, for nothing that we do lifts it."""
 REVOKE: Final = "KeyturnRevokeOlderSessions"
 _TRIES: Final = 3
 _MOST_EVENTS: Final = 2_000
@@ -44,6 +46,8 @@ _TRY_AGAIN: Final = (
     "Concurrent",
 )
 _SESSIONS: Final = ("AssumeRole", "GetSessionToken", "GetFederationToken")
+_FOLLOWED: Final = ("CreateAccessKey", "CreateUser", "CreateRole", *_SESSIONS)
+"""What is asked for by name where an id signed more than is looked at: noise can't hide these."""
 _KINDS: Final = {
     "CreateAccessKey": TraceKind.KEY,
     "AssumeRole": TraceKind.SESSION,
@@ -109,6 +113,9 @@ class IamIssuer:
     def signer(self) -> AccessKeyId | None:
         signing = self._clients.signing_key_id()
         return AccessKeyId(signing) if signing and signing.startswith("AKIA") else None
+
+    def acting(self) -> str:
+        return str(self._asked("ask who signs", lambda: self._clients.sts().get_caller_identity())["Arn"])
 
     def state(self, access_key_id: AccessKeyId) -> KeyState | None:
         try:
@@ -198,10 +205,10 @@ class IamIssuer:
         self._put_user_policy(user_name, REVOKE, _document(_older_than(before)))
 
     def contain_user(self, user_name: str) -> None:
-        self._put_user_policy(user_name, DENY_ALL, _document(_DENY))
+        self._put_user_policy(user_name, CONTAINED, _document(_DENY))
 
     def contain_role(self, role_name: str, *, before: int | None) -> None:
-        name, deny = (DENY_ALL, _DENY) if before is None else (REVOKE, _older_than(before))
+        name, deny = (CONTAINED, _DENY) if before is None else (REVOKE, _older_than(before))
         self._asked(
             f"contain the role {role_name}",
             lambda: self._clients.iam().put_role_policy(
@@ -210,14 +217,28 @@ class IamIssuer:
         )
 
     def traces(self, access_key_id: AccessKeyId, *, since: int) -> Sequence[Trace] | None:
-        """Follows what the key has made: a key or a session of it may have made more."""
+        """Follows what the key has made: a key or a session of it may have made more.
+
+        Whoever holds it may sign as often as he likes to push one call out of sight. Where there is more than is looked
+        at, the calls that matter most are asked for by name; and if that is too much as well, it is said.
+        """
         open_ids, seen = [str(access_key_id)], {str(access_key_id)}
         found: dict[tuple[str, str, int], Trace] = {}
-        while open_ids and len(seen) <= _MOST_FOLLOWED:
+        by_signer: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
+        while open_ids:
             signer = open_ids.pop()
-            events = self._events(signer, since)
+            if by_signer is not None:
+                events: Sequence[Mapping[str, Any]] | None = by_signer.get(signer, ())
+            else:
+                events = self._events("AccessKeyId", signer, since)
             if events is None:
                 return None if signer == access_key_id else list(found.values())
+            if by_signer is None and (len(seen) > _MOST_FOLLOWED or len(events) >= _MOST_EVENTS):
+                by_signer, is_all = self._by_signer(since)
+                open_ids = list(seen)  # once more: what was cut off stands there
+                if not is_all:
+                    more = _more_than_is_seen(access_key_id, self.now_ms())
+                    found[more.action, more.target, 0] = more
             for event in events:
                 trace = _trace_of(event, signer)
                 if trace is None:
@@ -230,7 +251,7 @@ class IamIssuer:
         return sorted(found.values(), key=lambda trace: trace.at)
 
     def deeds(self, access_key_id: AccessKeyId, *, since: int) -> Sequence[Deed] | None:
-        events = self._events(access_key_id, since)
+        events = self._events("AccessKeyId", access_key_id, since)
         if events is None:
             return None
         found: dict[tuple[str, ...], Deed] = {}
@@ -257,14 +278,27 @@ class IamIssuer:
             ),
         )
 
-    def _events(self, signer: str, since: int) -> Sequence[Mapping[str, Any]] | None:
-        """The events that an id signed, since then, at most `_MOST_EVENTS`; None if they can't be had."""
+    def _by_signer(self, since: int) -> tuple[Mapping[str, Sequence[Mapping[str, Any]]], bool]:
+        """The calls of `_FOLLOWED`, by the id that signed; and whether these are all."""
+        by_signer: dict[str, list[Mapping[str, Any]]] = {}
+        is_all = True
+        for name in _FOLLOWED:
+            events = self._events("EventName", name, since)
+            is_all = is_all and events is not None and len(events) < _MOST_EVENTS
+            for event in events or ():
+                by_signer.setdefault(_word(_map(event.get("userIdentity")).get("accessKeyId")), []).append(
+                    event
+                )
+        return by_signer, is_all
+
+    def _events(self, attribute: str, value: str, since: int) -> Sequence[Mapping[str, Any]] | None:
+        """The newest events with this attribute, since then, `_MOST_EVENTS` of a trail; None if they can't be had."""
         found: list[Mapping[str, Any]] = []
         try:
             for trail in self._asked("find the trail", self._clients.cloudtrails):
                 found += self._asked(
                     "look events up",
-                    lambda trail=trail: list(_pages(trail, signer, since)),  # type: ignore[misc]  # bound at once
+                    lambda trail=trail: list(_pages(trail, attribute, value, since)),  # type: ignore[misc]  # bound at once
                 )
         except IssuerError:
             return None
@@ -293,9 +327,9 @@ def _older_than(before: int) -> Mapping[str, Any]:
     return {**_DENY, "Condition": {"DateLessThan": {"aws:TokenIssueTime": iso8601(before + 999)}}}
 
 
-def _pages(trail: Any, signer: str, since: int) -> Iterator[Mapping[str, Any]]:
+def _pages(trail: Any, attribute: str, value: str, since: int) -> Iterator[Mapping[str, Any]]:
     question: dict[str, Any] = {
-        "LookupAttributes": [{"AttributeKey": "AccessKeyId", "AttributeValue": signer}],
+        "LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}],
         "StartTime": datetime.fromtimestamp(since / 1000, UTC),
     }
     count = 0
@@ -339,6 +373,14 @@ def _trace_of(event: Mapping[str, Any], signer: str) -> Trace | None:
     return Trace(
         _time(event), kind, action, target, owner, _word(event.get("sourceIPAddress")), _word(event.get("userAgent")),
         signer,
+    )  # fmt: skip
+
+
+def _more_than_is_seen(access_key_id: AccessKeyId, now: int) -> Trace:
+    """Said as something to look at: the sweep has an end, and what lies behind it is for a person."""
+    return Trace(
+        now, TraceKind.OTHER, "LookupEvents", f"more events than are looked at since {access_key_id} was exposed", "",
+        "", "", access_key_id,
     )  # fmt: skip
 
 

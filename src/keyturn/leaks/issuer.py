@@ -100,6 +100,9 @@ class Issuer(Protocol):
     def signer(self) -> AccessKeyId | None:
         """The key that signs our calls; None for a session."""
 
+    def acting(self) -> str:
+        """The ARN of who signs our calls."""
+
     def state(self, access_key_id: AccessKeyId) -> KeyState | None:
         """None: this issuer does not know the id, or does not say."""
 

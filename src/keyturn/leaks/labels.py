@@ -17,7 +17,8 @@ _DELIMITERS: Final = (b",", b"\t", b";", b"|")
 _GENERIC: Final = frozenset(
     b"value val values string str text data content contents default new is are was the a an of to be this that here"
     b" from parameter decode encode base b bytes byte utf ascii current d u r f var let const final static env set"
-    b" export name type plaintext raw literal and simple print echo output".split()
+    b" export name type plaintext raw literal and simple print echo output join concat format sprintf append fn"
+    b" stringbuilder paste strings std".split()
 )
 _NO_STEM: Final = frozenset(
     b"aws amazon amz iam access key keys id ids secret secrets s3 s my the accesskeyid accesskey secretkey"

@@ -40,13 +40,19 @@ class PartnerKeys:
         return self._keys.get(key_id)
 
     def may_ask(self) -> bool:
+        """Whether `asked` may know more than `known`: by a question of its own, or by one that is under way."""
+        if self._lock.locked():
+            return True
+        return self._is_time()
+
+    def _is_time(self) -> bool:
         asked = self._asked_at
         return asked is None or self._clock.monotonic() - asked > _ASKED_AGAIN_SECONDS
 
     def asked(self, key_id: str) -> ec.EllipticCurvePublicKey | None:
         """The key, fetched if that may be done now; blocks. None: there is none of this id, or nobody answers."""
         with self._lock:
-            if self.known(key_id) is None and self.may_ask():
+            if self.known(key_id) is None and self._is_time():
                 self._asked_at = self._clock.monotonic()
                 try:
                     keys = read_keys(self._fetch(self._url))

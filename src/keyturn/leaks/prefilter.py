@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keyturn.leaks.compiled import database
+from keyturn.leaks.containers import base64_blob, closed
 from keyturn.leaks.sources.interface import Buffer
 
 try:
@@ -81,7 +82,13 @@ MAGICS: Final = (
     Magic(b"SQLite format 3\x00"),
     Magic(b"%PDF-", within=1024),
     Magic(b"ustar", offset=257),
+    Magic(b"\0 ", offset=154),  # how the checksum of a tar ends that is older than its magic
+    Magic(b"]\0\0"),  # .lzma, which has no magic: its usual properties, and a large dictionary
+    *(Magic(bytes((0x78, level))) for level in (0x01, 0x5E, 0x9C, 0xDA)),
+    *map(Magic, closed.BEGINNINGS),
 )
+_ANYWHERE: Final = (*base64_blob.LITERALS, b"PK\5\6")
+"""Archives that need not stand at the beginning: as base64 in a text, and a zip behind a program, by its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +272,22 @@ class Prefilter:
         ]
         self._longest = max((magic.offset + magic.within + len(magic.literal) for magic in magics), default=0)
         has_engine = not pure and hyperscan is not None
-        self._engine = _Engine(tuple(pattern.gate for pattern in _PATTERNS), kept_in) if has_engine else None
+        self._engine = (
+            _Engine((*(pattern.gate for pattern in _PATTERNS), *map(re.escape, _ANYWHERE)), kept_in)
+            if has_engine
+            else None
+        )
         self._names = _Engine((_SECRET_NAME,), None) if has_engine else None
 
     def may_hold(self, data: Buffer) -> bool:
         """Whether the bytes have to be looked into."""
-        return self.is_container(data) or self.has_prefix(data)
+        return self.is_container(data) or self.has_prefix_or_archive(data)
+
+    def has_prefix_or_archive(self, data: Buffer) -> bool:
+        """Whether a prefix stands in the bytes, or an archive that need not be at their beginning."""
+        if self._engine is not None:
+            return self._engine.matches(data, self._is_real_or_archive)
+        return self.has_prefix(data) or any(bytes(data).find(literal) >= 0 for literal in _ANYWHERE)
 
     def is_container(self, data: Buffer) -> bool:
         head = data if isinstance(data, bytes) else bytes(data[: self._longest])
@@ -288,7 +305,12 @@ class Prefilter:
             return self._engine.matches(data, self._is_real)
         return any(_expression(index).search(data) for index in range(len(_PATTERNS)))
 
+    def _is_real_or_archive(self, data: Buffer, index: int, end: int) -> bool:
+        return index >= len(_PATTERNS) or self._is_real(data, index, end)
+
     def _is_real(self, data: Buffer, index: int, end: int) -> bool:
+        if index >= len(_PATTERNS):
+            return False
         pattern = _PATTERNS[index]
         start = max(0, end - pattern.longest)
         return not pattern.is_loose or _expression(index).search(data, start, end) is not None
@@ -301,6 +323,8 @@ class Prefilter:
                 found.update(_starts(pattern, _expression(index), data, [(0, len(data))]))
         else:
             for index, ends in self._engine.ends(data).items():
+                if index >= len(_PATTERNS):
+                    continue
                 pattern = _PATTERNS[index]
                 windows = _merged((max(0, end - pattern.longest), end) for end in ends)
                 found.update(_starts(pattern, _expression(index), data, windows))

@@ -194,6 +194,11 @@ class Responder:
         row = self._row(incident_id)
         with self._state.lock(row.incident.access_key_id):
             row = self._row(incident_id)
+            try:
+                self._keep_dead(row.incident)
+            except IssuerError as error:
+                kept = replace(row.incident, attention=str(error))
+                return self._keep(row, kept, "problem", str(error)).incident
             for _ in range(_MOST_STEPS):
                 is_dead = row.incident.stage is not Stage.DEACTIVATE
                 if row.incident.is_closed or (only_kill and is_dead):
@@ -218,9 +223,11 @@ class Responder:
         if state is None:
             return Planned(access_key_id, None, (f"{access_key_id} is not a key of this issuer",))
         lines = [f"deactivate {access_key_id} of {state.user_name} (now {state.status.value})"]
-        lines.append(
-            f"quarantine {state.user_name} with {'a deny of everything' if deny_all else 'the quarantine policy'}"
-        )
+        if self._is_acting(f":user/{state.user_name}"):
+            lines.append(f"leave {state.user_name} without quarantine: it signs the answer")
+        else:
+            what = "a deny of everything" if deny_all else "the quarantine policy"
+            lines.append(f"quarantine {state.user_name} with {what}")
         lines.append(f"revoke the sessions of {state.user_name} issued until now")
         since = issuer.now_ms() - _LOOK_BACK
         lines += [
@@ -281,15 +288,30 @@ class Responder:
         with contextlib.suppress(GoneError):  # somebody was quicker
             self._issuer.set_status(user_name, access_key_id, AccessKeyStatus.INACTIVE)
 
+    def _keep_dead(self, incident: Incident) -> None:
+        """Whoever may change the user's keys may have made one active again since it died."""
+        if incident.stage in {Stage.DEACTIVATE, Stage.LIFT, Stage.CLOSED}:
+            return
+        dead = set(incident.dead_keys)
+        for user in dict.fromkeys(user for user, _ in incident.dead_keys):
+            with contextlib.suppress(GoneError):
+                for key, status, _ in self._issuer.keys(user):
+                    if status is AccessKeyStatus.ACTIVE and (user, key) in dead:
+                        self._kill(user, key)
+
     def _contain(self, row: Row) -> Row:
         incident = row.incident
         now = self._issuer.now_ms()
-        policy = self._issuer.quarantine(incident.user_name, deny_all=incident.deny_all)
+        if self._is_acting(f":user/{incident.user_name}"):
+            quarantined = f"{incident.user_name} signs this answer, and is not quarantined"
+        else:
+            policy = self._issuer.quarantine(incident.user_name, deny_all=incident.deny_all)
+            quarantined = f"quarantined {incident.user_name} with {policy}"
         self._boundary("after:quarantine")
         self._issuer.revoke_sessions(incident.user_name, before=now)
         self._boundary("after:revoke")
         contained = replace(incident, stage=Stage.SWEEP, contained_at=now, attention=None)
-        what = f"quarantined {incident.user_name} with {policy}; sessions issued before {iso8601(now)} are revoked"
+        what = f"{quarantined}; sessions issued before {iso8601(now)} are revoked"
         return self._keep(row, contained, "done", what)
 
     def _settle(self, incident: Incident) -> None:
@@ -307,7 +329,7 @@ class Responder:
             lines.append(
                 "what the holder made can't be looked up here: only the user's own keys are compared"
             )
-        to_kill = self._keys_to_kill(incident, traces or ())
+        to_kill = self._keys_to_kill(incident, traces)
         for user, key in to_kill:
             self._kill(user, key)
             lines.append(f"deactivated {key} of {user}: made while the key was exposed")
@@ -333,18 +355,23 @@ class Responder:
             row = self._keep(row, row.incident, "found", line)
         return self._keep(row, swept, "done", f"{which} sweep: {len(lines) or 'nothing'} found")
 
-    def _keys_to_kill(self, incident: Incident, traces: Sequence[Trace]) -> list[tuple[str, AccessKeyId]]:
-        """Keys that the holder made, and keys of the user that appeared since the exposure by whoever's hand."""
+    def _keys_to_kill(
+        self, incident: Incident, traces: Sequence[Trace] | None
+    ) -> list[tuple[str, AccessKeyId]]:
+        """Keys that the holder made. Where nobody tells who made them, those of the user that appeared since.
+
+        Where it is told, another key of the user is healthy: to publish one must not end the other.
+        """
         known = {key for _, key in incident.dead_keys}
         ours = self._issuer.signer()
         found = [
             (trace.owner or incident.user_name, AccessKeyId(trace.target))
-            for trace in traces
+            for trace in traces or ()
             if trace.kind is TraceKind.KEY
         ]
         for key, status, created in self._issuer.keys(incident.user_name):
             is_new = incident.how.startswith("proved") and created >= incident.exposed_at
-            if status is AccessKeyStatus.ACTIVE and (incident.all_keys or (is_new and not traces)):
+            if status is AccessKeyStatus.ACTIVE and (incident.all_keys or (is_new and traces is None)):
                 found.append((incident.user_name, key))
         return [each for each in dict.fromkeys(found) if each[1] not in known and each[1] != ours]
 
@@ -364,6 +391,10 @@ class Responder:
 
     def _contain_one(self, incident: Incident, trace: Trace) -> str:
         match trace.kind:
+            case TraceKind.USER if self._is_acting(f":user/{trace.target}"):
+                return "that user signs this answer: look at it, it is not contained"
+            case TraceKind.ROLE if self._is_acting(f":assumed-role/{trace.target}"):
+                return "that role signs this answer: look at it, it is not contained"
             case TraceKind.USER:
                 self._issuer.contain_user(trace.target)
                 return "that user is denied everything"
@@ -406,15 +437,24 @@ class Responder:
 
     def _lift(self, row: Row) -> Row:
         incident = row.incident
-        self._issuer.lift(incident.user_name)
-        self._boundary("after:lift")
         now = self._issuer.now_ms()
         closed = replace(incident, stage=Stage.CLOSED, attention=None)
         took = (incident.deactivated_at or now) - incident.opened_at
-        what = f"the quarantine of {incident.user_name} is lifted; the key was dead after {took / 1000:.1f} s"
+        dead = f"the key was dead after {took / 1000:.1f} s"
         with self._state.database.writing() as ledger:
-            row = rows.keep(ledger, row, closed, closed_at=now)
-            rows.note(ledger, incident.incident_id, now, "closed", what)
+            # Seen and closed at once: of two that end together, the later one lifts.
+            others = _others_of_user(rows.open_ones(ledger), incident)
+            if others:
+                what = f"the quarantine of {incident.user_name} stays for {others[0].access_key_id}; {dead}"
+                row = rows.keep(ledger, row, closed, closed_at=now)
+                rows.note(ledger, incident.incident_id, now, "closed", what)
+        if not others:
+            self._issuer.lift(incident.user_name)
+            self._boundary("after:lift")
+            what = f"the quarantine of {incident.user_name} is lifted; {dead}"
+            with self._state.database.writing() as ledger:
+                row = rows.keep(ledger, row, closed, closed_at=now)
+                rows.note(ledger, incident.incident_id, now, "closed", what)
         self._told(closed, what)
         return row
 
@@ -435,7 +475,7 @@ class Responder:
                 with self._state.database.reading() as ledger:
                     known = rows.of_key(ledger, access_key_id)
             if known is not None:
-                return known.incident, False
+                return self._reopened(known), False
             if access_key_id == self._issuer.signer():
                 raise KeyturnError(
                     f"{access_key_id} is the key that signs this answer: it would lock itself out",
@@ -465,6 +505,25 @@ class Responder:
                 rows.note(ledger, incident.incident_id, now, "opened", f"{access_key_id}: {how}")
             self._boundary("after:open")
             return incident, True
+
+    def _reopened(self, known: Row) -> Incident:
+        """A key that lives after its incident was closed came back, from a backup for one: it dies again."""
+        incident = known.incident
+        if not incident.is_closed:
+            return incident
+        state = self._issuer.state(incident.access_key_id)
+        if state is None or state.status is not AccessKeyStatus.ACTIVE:
+            return incident
+        again = replace(incident, stage=Stage.DEACTIVATE, deactivated_at=None, rotation=None)
+        what = f"{incident.access_key_id} is active again after this was closed"
+        return self._keep(known, again, "opened", what).incident
+
+    def _is_acting(self, resource: str) -> bool:
+        """Whether it signs our own calls: `:user/NAME` or `:assumed-role/NAME`, whatever the path."""
+        kind, _, name = resource.partition("/")
+        acting_kind, _, rest = self._issuer.acting().partition("/")
+        acting = rest.partition("/")[0] if kind == ":assumed-role" else rest.rpartition("/")[2]
+        return acting_kind.endswith(kind) and acting.casefold() == name.casefold()
 
     def _is_ours(self, access_key_id: AccessKeyId) -> bool:
         account = account_of(access_key_id)
@@ -497,6 +556,16 @@ class Responder:
         self._told(incident, what)
         self._boundary(f"kept:{kind}")
         return kept
+
+
+def _others_of_user(open_ones: Sequence[Row], incident: Incident) -> Sequence[Incident]:
+    """The same user's incidents that are open, and need the quarantine."""
+    return [
+        other
+        for other in (row.incident for row in open_ones)
+        if other.incident_id != incident.incident_id
+        and (other.account_id, other.user_name) == (incident.account_id, incident.user_name)
+    ]
 
 
 def report(

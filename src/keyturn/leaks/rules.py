@@ -161,7 +161,7 @@ _OTHERS: Final = frozenset(
     b" cursor request trace span build image public certificate cert pem ssh".split()
 )
 _SECRETS: Final = frozenset(
-    b"secret secrets secretkey secretaccesskey sec sak sk skey private priv sekret geheim secrete".split()
+    b"secret secrets secretkey secretaccesskey sec sak sk skey private priv sekret geheim geheimnis secrete secreta secreto segredo".split()
 )
 _PASSWORDS: Final = frozenset(b"password passwd passphrase pass pwd pw credential credentials creds".split())
 _KEY_ALONE: Final = frozenset(b"key keys aws access s3 s my the iam amazon".split())

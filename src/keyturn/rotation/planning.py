@@ -325,7 +325,7 @@ def lines(entry: Entry, plan: Plan) -> Sequence[tuple[str, str, str, str]]:
         if plan.is_exact
         else f"{terms.proofs} times in at least {spell(max(terms.proof_span, SETTLE))}"
     )
-    steps.append(("✓", "prove    that it signs", f"{proof} ({where})"))
+    steps.append(("✓", "prove    that it signs", f"{proof} ({where})" if where else proof))
     for sink in entry.sinks:
         how = "atomic" if sink.is_atomic else "two fields, not atomic"
         back = {"pair": "read back", "version": "read back by version", "nothing": "not read back"}[

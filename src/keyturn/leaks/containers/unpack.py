@@ -82,6 +82,8 @@ class Unpacker:
 
     may_hold: MayHold
     limits: Limits = field(default_factory=Limits)
+    is_worth_it: MayHold = lambda _data: True
+    """Whether a text may hold a key or, as base64, an archive: one search, where two would follow for nothing."""
     _pool: int = 0
     _clean: set[Hashable] = field(default_factory=set)
 
@@ -246,15 +248,21 @@ class _Walk:
 
         A piece is searched as it comes, and where it meets the one before; only what is worth it is copied.
         """
-        limits, may_hold = self.unpacker.limits, self.unpacker.may_hold
+        limits, may_hold, is_worth_it = (
+            self.unpacker.limits,
+            self.unpacker.may_hold,
+            self.unpacker.is_worth_it,
+        )
         place, recount = self._place(path), content.recount if not depth else None
         lines = _Lines(recount)
         begin, overlap = content.position, b""
         while fresh := content.read(limits.window - limits.overlap):
             seam = overlap + fresh[: limits.overlap] if overlap else b""
-            holds_key = may_hold(fresh) or (seam and may_hold(seam))
+            is_hit = is_worth_it(fresh) or (seam and is_worth_it(seam))
+            holds_key = is_hit and (may_hold(fresh) or (seam and may_hold(seam)))
             holds_blob = (
-                has_blobs
+                is_hit
+                and has_blobs
                 and depth <= limits.depth
                 and (base64_blob.stands_in(fresh) or base64_blob.stands_in(seam))
             )
