@@ -13,6 +13,7 @@ import pytest
 
 from keyturn.aws_clients import Reach
 from keyturn.leaks import iam_issuer
+from keyturn.leaks.alert_desk import Bench, Label
 from keyturn.leaks.incidents import Stage
 from keyturn.leaks.response import Replaced, Replacement
 from keyturn.leaks.storage import incidents as rows
@@ -158,6 +159,10 @@ def test_a_key_that_came_back_after_its_incident_was_closed_dies_when_it_is_prov
         shared_authority.iam().update_access_key(
             UserName="restored", AccessKeyId=leaked.access_key_id, Status="Active"
         )
+        account = here.issuer.account_id()
+        judged = Bench(here.responder, here.state, account, lambda _id: None).judge(leaked, "an alert")
+        assert judged.label is Label.TRUE_POSITIVE
+        assert status_of(shared_authority, "restored") == {leaked.access_key_id: "Inactive"}
         again = here.responder.exposed(leaked, "a public repository")
     assert again is not None
     assert again.incident.stage is Stage.CLOSED

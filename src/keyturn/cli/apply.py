@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from keyturn.cli import rotations, terminal
 from keyturn.cli.endpoint_options import add_endpoint_options
+from keyturn.cli.output import plain
 from keyturn.cli.plan import add_selection, chosen, show, terms_in
 from keyturn.cli.room_options import add_room_options
-from keyturn.cli.rotations import FOREGROUND_MS, carry_on, opened_room
+from keyturn.cli.rotations import FOREGROUND_MS, carry_on, opened_room, reach_in
+from keyturn.model.access_keys import AccessKeyId
 from keyturn.model.errors import KeyturnError
 
 if TYPE_CHECKING:
@@ -22,7 +24,10 @@ _EXAMPLES = """examples:
   keyturn apply plan.json --auto-approve
   keyturn apply --all --older 90d --auto-approve
   keyturn apply ci-deploy --wait
+  keyturn apply ci-deploy --adopt AKIAIOSFODNN7EXAMPLE
 
+`--adopt OLDKEY` is for a state file that was lost on the way: the sinks tell which key is the new one, and the rotation
+of OLDKEY goes on from there.
 It asks once. Whatever ends it (Ctrl-C, a crash, a reboot), nothing is lost: `keyturn resume`, `keyturn run` from
 cron, or a running `keyturn serve` go on where it stopped.
 Exit code 0: done; 3: waiting; 5: somebody is needed; 6: undone; 7: another process is at it; 130: you left.
@@ -38,12 +43,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parallel", type=int, default=8, metavar="N", help="rotations at a time; default: 8"
     )
+    parser.add_argument(
+        "--adopt", metavar="KEYID", help="take up the rotation of this old key, whose record is lost"
+    )
     add_endpoint_options(parser)
     add_room_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     with opened_room(options) as room:
+        if options.adopt:
+            return _adopt(room, options)
         plan = _plan(room, options)
         show(plan)
         if not plan.ready:
@@ -58,6 +68,14 @@ def run(options: argparse.Namespace) -> int:
         return _all(room, begun, options)
 
 
+def _adopt(room: Room, options: argparse.Namespace) -> int:
+    if len(options.users) != 1 or options.all or options.older:
+        raise KeyturnError("whose rotation is it?", "keyturn apply USER --adopt OLDKEYID")
+    rotation = room.find(room.adopt(options.users[0], AccessKeyId(options.adopt), reach_in(options)))
+    terminal.say(f"{rotation.progress.old_key} -> {rotation.progress.new_key}, as the sinks hold it")
+    return carry_on(room, rotation, waits=options.wait)
+
+
 def _plan(room: Room, options: argparse.Namespace) -> Plan:
     from keyturn.rotation.planning import read_plan
 
@@ -66,7 +84,27 @@ def _plan(room: Room, options: argparse.Namespace) -> Plan:
         return chosen(room, options)
     if len(options.users) != 1 or options.all or options.older:
         raise KeyturnError("a plan file is applied alone", "its users stand in it")
-    return read_plan(Path(files[0]))
+    plan = read_plan(Path(files[0]))
+    _check_is_meant(plan, options)
+    return plan
+
+
+def _check_is_meant(plan: Plan, options: argparse.Namespace) -> None:
+    """Whoever may write the file says where new keys come from; what the command line says of it holds."""
+    from keyturn.aws_clients import is_aws_host
+
+    endpoint = options.endpoint_url
+    if endpoint is not None and is_aws_host(endpoint):
+        endpoint = ""  # as a plan names it
+    for option, wanted, planned in (
+        ("--endpoint-url", endpoint, plan.endpoint),
+        ("--profile", options.profile, plan.profile),
+    ):
+        if wanted is not None and wanted.rstrip("/") != planned.rstrip("/"):
+            raise KeyturnError(
+                f"the plan was made with {option} {plain(planned) or 'left out'}, and not {plain(wanted) or 'AWS'}",
+                "make it again with `keyturn plan`, or leave the option out",
+            )
 
 
 def _stand(room: Room, rotation_id: str) -> object:

@@ -5,10 +5,11 @@ A secret stands in an environment variable or a file that the table names, never
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -50,7 +51,7 @@ class Held:
     field: str
     variable: str | None
     file: Path | None
-    environment: Mapping[str, str] = field(repr=False)
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
     shortest: int = 1
 
     def read(self) -> Secret:

@@ -96,7 +96,7 @@ class GitHubAlerts:
                 return  # no key of ours has anything to do with it
             tried = 0
             for page in self._pages(ask, alert):
-                others = [other for other in page if _makes_a_pair(asked, other, is_ours)]
+                others: Sequence[_Alert] = [other for other in page if _makes_a_pair(asked, other, is_ours)]
                 if len(others) > _FEW:
                     others = _nearest_first(ask, alert.repository, asked, others)
                 for other in others[: MOST_CANDIDATES - tried]:

@@ -222,6 +222,8 @@ def _patterns() -> Iterator[_Pattern]:
             rb"00",
         ):
             yield _Pattern(Spelling.HEX, between.join(either), 64)
+        for cut in (1, 2, 3):  # over two lines of nothing but digits
+            yield _Pattern(Spelling.HEX, b"".join(either[:cut]) + rb"\r?\n" + b"".join(either[cut:]), 10)
         yield _Pattern(Spelling.HEX, either[0] + either[1] + rb" " + either[2] + either[3], 9)
         yield _Pattern(Spelling.HEX, either[0] + rb" " + either[1] + either[2] + rb" " + either[3], 10)
         for cut in (

@@ -26,15 +26,16 @@ from keyturn.rotation.planning import (
     Entry,
     Plan,
     Planner,
+    adopted,
     begun,
     expected_intervals,
     new_id,
     out_of_date,
     window_of,
 )
-from keyturn.rotation.progress import Progress, Stage, Terms
+from keyturn.rotation.progress import Progress, SinkProgress, Stage, Terms
 from keyturn.rotation.sinks.bounded_process import environment_for, run_bounded
-from keyturn.rotation.sinks.interface import Sink, SinkError, Surroundings
+from keyturn.rotation.sinks.interface import ReadBack, Sink, SinkError, Surroundings
 from keyturn.rotation.sinks.registry import open_sink
 from keyturn.rotation.state import State, open_state
 from keyturn.rotation.storage import journal
@@ -198,6 +199,13 @@ class Room:
         endpoint = self.endpoint(reach)
         if entry.blocked is not None:
             raise KeyturnError(f"{entry.user_name} can't be rotated: {entry.blocked}", entry.then)
+        declared = self.configuration.user(entry.user_name).sinks
+        if {sink.name for sink in entry.sinks} != set(declared):
+            # A new key is written nowhere but where the configuration has it, whatever the plan's file says.
+            raise KeyturnError(
+                f"the plan is out of date: the sinks of {entry.user_name} are {', '.join(declared) or 'none'}",
+                "make it again with `keyturn plan`",
+            )
         identity = endpoint.identity()
         if identity.account_id != plan.account_id:
             raise KeyturnError(
@@ -216,6 +224,55 @@ class Room:
             journal.add(ledger, progress, endpoint=plan.endpoint, region=plan.region, profile=plan.profile)
             what = f"begun by {identity.arn} from plan {plan.plan_id}"
             journal.note(ledger, rotation_id, endpoint.now_ms(), "begun", what)
+        return rotation_id
+
+    def adopt(self, user_name: str, old_key: AccessKeyId, reach: Reach) -> str:
+        """Take up a rotation whose record was lost: the sinks tell which key is the new one; its id here.
+
+        KeyturnError if they don't agree, or if it can't be this rotation.
+        """
+        endpoint = self.endpoint(reach)
+        keys = {key.access_key_id for key in endpoint.keys(user_name)}
+        user = self.configuration.user(user_name)
+        found: set[AccessKeyId] = set()
+        sinks = []
+        for name in user.sinks:
+            sink = self.sink(name, reach)
+            held = sink.read()
+            readable = sink.describe().read_back is ReadBack.PAIR
+            sinks.append(SinkProgress(name, is_readable=readable))
+            if held.access_key_id is not None:
+                found.add(held.access_key_id)
+        new = found - {old_key}
+        if old_key not in keys or len(new) != 1 or not new <= keys:
+            told = ", ".join(sorted(found)) or "no key"
+            raise KeyturnError(
+                f"the sinks of {user_name} hold {told}: which rotation that was can't be told from it",
+                f"keyturn keys {user_name} shows the keys; what no sink holds can be deactivated by hand",
+            )
+        identity, now = endpoint.identity(), endpoint.now_ms()
+        rotation_id = self.unused_id()
+        started = Progress(
+            rotation_id=rotation_id,
+            account_id=identity.account_id,
+            user_name=user_name,
+            old_key=old_key,
+            started_at=now,
+            terms=user.terms,
+            stage_since=now,
+            sinks=tuple(sinks),
+            next_at=now,
+        )
+        progress = adopted(started, new.pop())
+        with self.state.user_lock(progress.account_id, user_name), self.state.database.writing() as ledger:
+            journal.add(
+                ledger,
+                progress,
+                endpoint=endpoint.url or "",
+                region=reach.region or "",
+                profile=reach.profile or "",
+            )
+            journal.note(ledger, rotation_id, now, "begun", f"adopted by {identity.arn}: the record was lost")
         return rotation_id
 
     def rehearse(self, user_name: str, key: AccessKeyId | None, length: int, reach: Reach) -> str:
