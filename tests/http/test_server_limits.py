@@ -796,6 +796,21 @@ def test_a_head_that_drips_is_refused_all_the_same() -> None:
         assert client.is_closed()
 
 
+def test_a_request_is_not_too_slow_while_the_server_itself_does_not_listen() -> None:
+    with served(Limits(head_seconds=0.2)) as server:
+        client = server.connect()
+        waiting = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+        client.send(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n" + waiting + waiting[:20])
+        assert server.echo.entered.wait(PATIENCE)
+        client.send(waiting[20:])
+        passed = threading.Event()
+        server.loop.call_soon_threadsafe(server.loop.call_later, 0.6, passed.set)
+        assert passed.wait(PATIENCE)
+        server.loop.call_soon_threadsafe(server.echo.may_answer.set)
+        assert [client.answer().status for _ in range(3)] == [200, 200, 200]
+        assert server.refusals == {}
+
+
 def test_a_body_that_takes_too_long_is_refused(loop_factory: LoopFactory) -> None:
     with served(QUICK, loop_factory=loop_factory) as server:
         assert server.connect().refused(POST, b"Content-Length: 5\r\n\r\nbod").status == 408

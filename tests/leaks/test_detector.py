@@ -36,11 +36,10 @@ def recall(files: list[Planted]) -> float:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nearly_every_planted_pair_is_found_and_no_other(seed: int) -> None:
-    files = planted(seed)
-    assert recall(files) >= 0.99
-    assert [
-        (one.how, pairs_in(one.content) - one.pairs) for one in files if pairs_in(one.content) - one.pairs
-    ] == []
+    found = [(one, pairs_in(one.content)) for one in planted(seed)]
+    held = sum(len(one.pairs) for one, _ in found)
+    assert sum(len(pairs & one.pairs) for one, pairs in found) / held >= 0.99
+    assert [(one.how, pairs - one.pairs) for one, pairs in found if pairs - one.pairs] == []
 
 
 def test_the_hardest_places_give_their_pairs_too() -> None:

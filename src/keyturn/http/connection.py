@@ -638,7 +638,10 @@ class Connection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Act on what is overdue at `now`, the loop's time."""
-        if now >= self._deadline:
+        if now >= self._deadline and self.flow.read_paused and self._phase in {_HEAD, _BODY}:
+            # What is missing may lie in the kernel: it is we who do not listen while answers are due.
+            self._deadline = now + self.limits.head_seconds
+        elif now >= self._deadline:
             self._deadline = math.inf
             if self._phase == _HEAD:
                 self._refuse(Refusal.HEAD_TOO_SLOW)
