@@ -352,7 +352,9 @@ async def serve(
         ending = threading.Event()
         alerts = _alerts(settings, clock or SystemClock(), ending)
         door = None if alerts is None else alerts.door
-        app = App(opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify, opened.account, door)
+        app = App(
+            opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify, opened.account, door
+        )
         housekeeping = asyncio.create_task(_housekeeping(opened))
         rotating: list[threading.Thread] = []
 
