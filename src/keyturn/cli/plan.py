@@ -130,7 +130,8 @@ def show(plan: Plan) -> None:
     if not plan.entries:
         terminal.result("nothing to do")
         return
-    terminal.result(f"account {plan.account_id}, endpoint {plan.endpoint or 'AWS'}")
+    profile = f", profile {plan.profile}" if plan.profile else ""
+    terminal.result(f"account {plan.account_id}, endpoint {plan.endpoint or 'AWS'}{profile}")
     for entry in plan.entries:
         terminal.result(f"# user {entry.user_name}")
         if entry.blocked is not None:

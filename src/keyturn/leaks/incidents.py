@@ -42,6 +42,8 @@ class Incident:
     """Since when it may have been in the wrong hands: the sweep looks back to then."""
     how: str
     """How we learned of it: `typed by …`, `proved, found in …`."""
+    is_exposure_known: bool = False
+    """Somebody said when it was exposed; otherwise `exposed_at` is the key's own creation."""
     stage: Stage = Stage.DEACTIVATE
     all_keys: bool = False
     deny_all: bool = False

@@ -327,7 +327,12 @@ class Responder:
         lines: list[str] = []
         if traces is None:
             lines.append(
-                "what the holder made can't be looked up here: only the user's own keys are compared"
+                "what the holder made can't be looked up here: "
+                + (
+                    "keys of the user that are younger than the exposure go with it"
+                    if incident.is_exposure_known
+                    else "look at the user's other keys yourself, or say since when with --since"
+                )
             )
         to_kill = self._keys_to_kill(incident, traces)
         for user, key in to_kill:
@@ -358,7 +363,8 @@ class Responder:
     def _keys_to_kill(
         self, incident: Incident, traces: Sequence[Trace] | None
     ) -> list[tuple[str, AccessKeyId]]:
-        """Keys that the holder made. Where nobody tells who made them, those of the user that appeared since.
+        """Keys that the holder made. Where nobody tells who made them, those of the user that appeared since a known
+        exposure.
 
         Where it is told, another key of the user is healthy: to publish one must not end the other.
         """
@@ -370,7 +376,7 @@ class Responder:
             if trace.kind is TraceKind.KEY
         ]
         for key, status, created in self._issuer.keys(incident.user_name):
-            is_new = incident.how.startswith("proved") and created >= incident.exposed_at
+            is_new = incident.is_exposure_known and created >= incident.exposed_at
             if status is AccessKeyStatus.ACTIVE and (incident.all_keys or (is_new and traces is None)):
                 found.append((incident.user_name, key))
         return [each for each in dict.fromkeys(found) if each[1] not in known and each[1] != ours]
@@ -496,6 +502,7 @@ class Responder:
                 user_name=state.user_name,
                 opened_at=now,
                 exposed_at=max(exposed_at if exposed_at is not None else state.created_at, now - _LOOK_BACK),
+                is_exposure_known=exposed_at is not None,
                 how=how,
                 all_keys=all_keys,
                 deny_all=deny_all,

@@ -256,6 +256,11 @@ class Planner:
                 "this endpoint reports no call with an inactive key, and no check is set: nothing would bring the old"
                 " key back by itself"
             )
+        if not traits.reports_refused_attempts and not expected_intervals(self._configuration, user):
+            told.append(
+                "this endpoint tells the last use alone: a job that runs seldom hides behind one that runs often; say"
+                " how seldom with expected_interval"
+            )
         if self._endpoint.is_under_incident(user.name):
             told.append("a quarantine is on this user: an old key that was deactivated is not brought back")
         told += [
