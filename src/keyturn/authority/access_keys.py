@@ -35,7 +35,7 @@ from keyturn.model.access_keys import (
 )
 from keyturn.model.principals import User
 from keyturn.model.secrets import Secret
-from keyturn.store.interface import Reader, Transaction
+from keyturn.store.interface import Reader, Transaction, UniqueViolationError
 from keyturn.store.sealing import Purpose, Sealer
 from keyturn.wire.faults import (
     Fault,
@@ -69,15 +69,39 @@ def unseal_access_key(sealer: Sealer, user: User, access_key_id: AccessKeyId, se
 
 
 def issue(tx: Transaction, user: User, now: int, sealer: Sealer, new: NewAccessKey) -> AccessKey:
-    """Put a minted key into a free slot. LimitExceeded if the user has two, active or not."""
+    """Put a minted key into a free slot. LimitExceeded if the user has two, active or not.
+
+    The id is one that was never issued: UniqueViolationError if it was.
+    """
+    key = _in_slot(new, user, _free_slot(tx, user), now)
+    if not rows.insert_access_key(tx, key, user, seal_access_key(sealer, user, new), sealer.kek_id):
+        raise UniqueViolationError(f"the id {new.access_key_id} was issued before")
+    return key
+
+
+def mint_and_issue(
+    tx: Transaction, user: User, now: int, sealer: Sealer, random_bytes: Callable[[int], bytes]
+) -> tuple[AccessKey, Secret]:
+    """As `issue`, of a key that is minted here: until its id is one that was never issued."""
+    slot = _free_slot(tx, user)
+    while True:
+        new = mint_access_key(user.account_id, random_bytes)
+        key = _in_slot(new, user, slot, now)
+        if rows.insert_access_key(tx, key, user, seal_access_key(sealer, user, new), sealer.kek_id):
+            return key, new.secret
+
+
+def _free_slot(tx: Transaction, user: User) -> int:
     lock_user(tx, user.user_id)
     taken = {key.slot for key in rows.access_keys_of_user(tx, user.user_id)}
     slot = next((slot for slot in range(1, KEYS_PER_USER + 1) if slot not in taken), None)
     if slot is None:
         raise limit_exceeded(f"Cannot exceed quota for AccessKeysPerUser: {KEYS_PER_USER}")
-    key = AccessKey(new.access_key_id, user.user_id, slot, AccessKeyStatus.ACTIVE, now)
-    rows.insert_access_key(tx, key, user, seal_access_key(sealer, user, new), sealer.kek_id)
-    return key
+    return slot
+
+
+def _in_slot(new: NewAccessKey, user: User, slot: int, now: int) -> AccessKey:
+    return AccessKey(new.access_key_id, user.user_id, slot, AccessKeyStatus.ACTIVE, now)
 
 
 def mint_unissued(
@@ -110,14 +134,13 @@ def create_access_key(call: WriteCall, *, user_name: str | None = None) -> Resul
         repeated = _repeated(call, user, request_hash)
         if repeated is not None:
             return repeated
-    new = mint_unissued(call.reader, call.account_id, call.services.random_bytes)
-    key = issue(call.tx, user, call.now, call.services.sealer, new)
+    key, secret = mint_and_issue(call.tx, user, call.now, call.services.sealer, call.services.random_bytes)
     if request_hash is not None:
         if call.services.repeats.is_cleaning_due(call.now):
             rows.forget_creations(call.tx, call.now - WINDOW_MS)
         rows.note_creation(call.tx, call.account_id, request_hash, key.access_key_id, call.now)
         call.services.repeats.note_created(key.access_key_id, call.now)
-    return _created(user, key, new.secret)
+    return _created(user, key, secret)
 
 
 def _request_hash(call: Call, user_name: str | None) -> bytes | None:
@@ -253,7 +276,7 @@ def get_access_key_info(_call: Call, *, access_key_id: str) -> Result:
     return {"Account": account_id}
 
 
-@operation("sts", "GetCallerIdentity", anything, needs_permission=False)
+@operation("sts", "GetCallerIdentity", anything, needs_permission=False, tells_caller_only=True)
 def get_caller_identity(call: Call) -> Result:
     """Needs no permission, and no Deny stops it (STS API, GetCallerIdentity)."""
     caller = call.caller

@@ -42,6 +42,8 @@ class AuditTrail:
     def __init__(self, chain_key: Secret, account_id: AccountId) -> None:
         self._link = Link(chain_key)
         self._account_id = account_id
+        # Where the trail ended for all we know. The store compares: a group that was lost took its records along.
+        self._end: tuple[int, bytes] = (0, b"")
 
     def append_call(
         self,
@@ -111,11 +113,18 @@ class AuditTrail:
         user_name: str | None,
         access_key_id: str | None,
     ) -> None:
-        head = rows.audit_head(tx)
-        unlinked = ChainedRecord(
-            head.sequence + 1, self._account_id, now, name, user_name, access_key_id, _to_json(record), b""
-        )
-        rows.append(tx, self._link.linked(unlinked, head.chain))
+        text = _to_json(record)
+        sequence, previous = self._end
+        while True:
+            unlinked = ChainedRecord(
+                sequence + 1, self._account_id, now, name, user_name, access_key_id, text, b""
+            )
+            linked = self._link.linked(unlinked, previous)
+            if rows.append(tx, linked, previous):
+                self._end = (linked.sequence, linked.chain)
+                return
+            head = rows.audit_head(tx)
+            sequence, previous = head.sequence, head.chain
 
 
 def user_identity(caller: Caller) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _MOST_KNOWN: Final = 100_000
 class Caller:
     """Who signed the request: proof that authentication has happened."""
 
-    __slots__ = ("access_key_id", "key_created_at", "principal", "session")
+    __slots__ = ("access_key_id", "answers", "key_created_at", "principal", "session")
 
     def __init__(
         self,
@@ -52,6 +52,9 @@ class Caller:
         self.principal = principal
         self.session = session
         self.key_created_at = key_created_at
+        self.answers: dict[object, tuple[bytes, bytes]] = {}
+        """Answers that tell of the caller and of nothing else, around the request's id, by what encodes them. They go
+        with the caller: of a key with its place in the cache, so with the next change of the key, name or path."""
 
     @property
     def user(self) -> User | None:
@@ -102,7 +105,7 @@ class Refused:
 class _KnownKey:
     """A key and its user as the store has them, and what verification asks of it (`KeyRecord`)."""
 
-    __slots__ = ("_holder", "_sealer", "is_active", "key_created_at", "principal", "user")
+    __slots__ = ("_holder", "_sealer", "caller", "is_active", "key_created_at", "principal", "user")
 
     session_token = None
     is_expired = False
@@ -114,6 +117,8 @@ class _KnownKey:
         self.user = holder.user
         self.principal: Principal | None = holder.user
         self.key_created_at: int | None = holder.created_at
+        self.caller: Caller | None = None
+        """Made when a signature first matches, and the same from then on."""
 
     def secret(self) -> Secret:
         return self._sealer.unseal(
@@ -123,6 +128,11 @@ class _KnownKey:
             owner=self.user.user_id,
             name=self._holder.access_key_id,
         )
+
+    def called(self, access_key_id: AccessKeyId) -> Caller:
+        """To be asked for only where a signature has matched."""
+        self.caller = Caller(access_key_id, self.user, None, self.key_created_at, _ONLY_HERE)
+        return self.caller
 
 
 @final
@@ -189,9 +199,13 @@ class Authentication:
                 raise AssertionError(
                     "a verified key is known and active: nothing awaited since it was looked up"
                 )
-            session = None if temporary is None else temporary.session
+            if isinstance(key, _TemporaryKey):
+                session = key.session
+                caller = Caller(outcome.access_key_id, key.principal, session, key.key_created_at, _ONLY_HERE)
+            else:
+                caller = key.caller or key.called(outcome.access_key_id)
             return Authenticated(
-                Caller(outcome.access_key_id, key.principal, session, key.key_created_at, _ONLY_HERE),
+                caller,
                 outcome.service,
                 outcome.region,
                 outcome.signed_at_ms,

@@ -117,6 +117,8 @@ class Operation:
     """A revocation: it may use the space that is kept for a full disk."""
     answers_once: bool = False
     """Its answer holds what can't be asked for again: a client must notice if it was cut."""
+    tells_caller_only: bool = False
+    """It needs no permission, and its answer follows from who calls and from nothing else: no parameter, time or row."""
     denial: Callable[[Call, Parameters], Fault] | None = None
     """Overrides the words of a denial where AWS has its own."""
 

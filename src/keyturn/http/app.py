@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from keyturn.authority.authentication import Authenticated, Refused
+from keyturn.authority.authentication import Authenticated, Caller, Refused
 from keyturn.authority.authority import Authority
 from keyturn.authority.operations import Operation, Parameters, RequestFacts
 from keyturn.http.account import ACCOUNT_PATH, AccountDoor
@@ -217,8 +217,26 @@ class App(Face):
         if operation.writes:
             facts = facts._replace(invocation_id=_invocation(fields.get(b"amz-sdk-invocation-id", b"")))
             return self._write(authenticated, contract, asked, operation, facts, arguments)
+        if operation.tells_caller_only:
+            return self._tell_caller(authenticated.caller, contract, asked, operation, facts)
         result = self._authority.read(operation, authenticated.caller, facts, arguments)
         return _answered(contract, asked, operation, result, facts.request_id)
+
+    def _tell_caller(
+        self, caller: Caller, contract: Contract, asked: Asked, operation: Operation, facts: RequestFacts
+    ) -> Answer:
+        """An answer that is the same each time, but for the request's id."""
+        request_id = facts.request_id.encode()
+        around = caller.answers.get(asked.encode)
+        if around is None:
+            result = self._authority.read(operation, caller, facts, {})
+            body = asked.encode(result, facts.request_id)
+            # The id was drawn after the request had come: nobody can have a name that holds it.
+            before, found, after = body.partition(request_id)
+            if found:
+                caller.answers[asked.encode] = (before, after)
+            return Answer(200, body, contract.content_type, request_id, operation.answers_once)
+        return Answer(200, request_id.join(around), contract.content_type, request_id)
 
     async def _write(
         self,

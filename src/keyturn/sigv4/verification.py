@@ -44,6 +44,7 @@ from keyturn.sigv4.signature import KeyedHmac, basic_format, derive_signing_key,
 
 UNSIGNED_PAYLOAD: Final = b"UNSIGNED-PAYLOAD"
 
+_SIGNATURE_DIGITS: Final = 64
 _ROOT: Final = (b"/", b"")
 """The target of nearly every call of a Query or JSON protocol: there is nothing to take apart in it."""
 _region: Final = re.compile(r"[a-z0-9-]{1,32}\Z").match
@@ -101,6 +102,27 @@ class Verified(NamedTuple):
     """False for a URL that S3's rules let sign no payload."""
 
 
+class _Reading(NamedTuple):
+    """What an Authorization header says before its signature, beside these header names and without a session token.
+
+    Nothing but how the bytes read: whether the credential still holds is asked each time. Kept where a signature
+    matched, so that a client's next request need not be taken apart again.
+    """
+
+    names: tuple[bytes, ...]
+    credential: bytes
+    signed_headers: bytes
+    signed: SignedHeaders
+
+    def claim(self, headers: Mapping[bytes, bytes]) -> Claim | None:
+        """None where the other headers, or the signature's form, call for reading it all."""
+        signature = headers[b"authorization"][-_SIGNATURE_DIGITS:]
+        if tuple(headers) != self.names or _sha256(signature) is None:
+            return None
+        date = headers[b"x-amz-date"].strip()
+        return Claim(Form.HEADER, self.credential, self.signed_headers, signature, date, None, None)
+
+
 LookUpTemporary = Callable[[AccessKeyId, bytes], KeyRecord | None]
 
 
@@ -131,6 +153,7 @@ class Verifier:
         self._credentials = ProvenCredentials(max_keys)
         self._header_lists: Bounded[tuple[tuple[bytes, ...], bytes], SignedHeaders] = Bounded(512)
         self._dates: Bounded[bytes, int] = Bounded(2048)
+        self._read: Bounded[bytes, _Reading] = Bounded(max_keys)
 
     def forget(self, access_key_id: AccessKeyId) -> None:
         """Drop the signing keys of a key. A deleted or inactive key is refused with or without this."""
@@ -168,7 +191,9 @@ class Verifier:
                 return _refusal(repeated)
 
         # What it claims.
-        claim = read_claim(headers, pairs)
+        read = self._read.get(headers.get(b"authorization", b"")[:-_SIGNATURE_DIGITS])
+        known_claim = None if read is None or split is not _ROOT else read.claim(headers)
+        claim = known_claim or read_claim(headers, pairs)
         if isinstance(claim, Fault):
             return _refusal(claim)
         # A temporary key's signing keys are kept under its token too: an id alone says nothing about it. Hashed,
@@ -181,9 +206,15 @@ class Verifier:
         service = "" if isinstance(credential, Fault) else credential.service
         rules = self._services.get(service, STS)
 
-        header_list = (tuple(headers), claim.signed_headers)
-        proven_list = self._header_lists.get(header_list)
-        signed = proven_list or read_signed_headers(claim.signed_headers, headers)
+        header_list: tuple[tuple[bytes, ...], bytes] | None = None
+        proven_list: SignedHeaders | None = None
+        signed: SignedHeaders | Fault
+        if known_claim is None or read is None:
+            header_list = (tuple(headers), claim.signed_headers)
+            proven_list = self._header_lists.get(header_list)
+            signed = proven_list or read_signed_headers(claim.signed_headers, headers)
+        else:
+            signed = read.signed
         if isinstance(signed, Fault):
             return _refusal(signed, credential)
         proven_date = self._dates.get(claim.date)
@@ -240,6 +271,8 @@ class Verifier:
         if not matches and record is not None and proven is not None:
             # A key that is in use must not answer faster to a stranger than one that is not.
             _signing_key(self._decoy(), credential)
+            if known_claim is not None:
+                read_claim(headers, pairs)
 
         if claimed is None or record is None or not _carries(claim.token, record.session_token):
             return _refusal(_invalid(rules), credential)
@@ -248,8 +281,10 @@ class Verifier:
         if matches:
             if proven is None:
                 self._credentials.put(kept_as, ProvenCredential(credential, key))
-            if proven_list is None:
-                self._header_lists.put(header_list, signed)
+            if header_list is not None:
+                if proven_list is None:
+                    self._header_lists.put(header_list, signed)
+                self._remember_reading(headers, claim, signed)
             if proven_date is None:
                 self._dates.put(claim.date, signed_at)
         if not record.is_active:
@@ -265,6 +300,14 @@ class Verifier:
             signed.names,
             payload_hash != UNSIGNED_PAYLOAD,
         )
+
+    def _remember_reading(self, headers: Mapping[bytes, bytes], claim: Claim, signed: SignedHeaders) -> None:
+        if claim.form is Form.HEADER and claim.token is None and b"x-amz-date" in headers:
+            authorization = headers[b"authorization"]
+            start, signature = authorization[:-_SIGNATURE_DIGITS], authorization[-_SIGNATURE_DIGITS:]
+            if signature == claim.signature and start.endswith(b", Signature="):
+                reading = _Reading(tuple(headers), claim.credential, claim.signed_headers, signed)
+                self._read.put(start, reading)
 
     def _scope_faults(self, credential: Credential, date: bytes) -> list[str]:
         """AWS's sentences for each part of the scope that is not ours. The date is that of X-Amz-Date."""

@@ -44,6 +44,8 @@ SPACE_CHECK_SECONDS: Final = 1.0
 """While space is low, how often the disk is asked again."""
 
 _NO_PARAMETERS: Final[Mapping[str, Value]] = {}
+_REQUEST: Final = "request"
+"""The savepoint that each request of a group runs in."""
 
 
 class _Statements:
@@ -130,7 +132,7 @@ class _SqliteTransaction(_Statements):
     PostgreSQL would refuse the rest, so it is refused here too.
     """
 
-    __slots__ = ("_depth", "_failure", "callbacks", "fault", "group")
+    __slots__ = ("_changes_before", "_depth", "_failure", "callbacks", "fault", "group")
 
     def __init__(self, connection: apsw.Connection, group: object) -> None:
         super().__init__(connection)
@@ -140,8 +142,11 @@ class _SqliteTransaction(_Statements):
         """The database itself failed: the whole group is lost, whatever the act makes of it."""
         self._failure: Exception | None = None
         self._depth = 0
+        self._changes_before: int | None = connection.total_changes()
+        """Of the connection, when the request began; None once the request has written."""
 
     def execute(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
+        self._changes_before = None
         self._run(sql, parameters)
         return self._connection.changes()
 
@@ -152,14 +157,21 @@ class _SqliteTransaction(_Statements):
         return _Savepoint(self)
 
     def _enter(self) -> tuple[str, int]:
-        name = f"inner_{self._depth}"
-        self._run(f"SAVEPOINT {name}", None)
+        """Before the first write, the request's own savepoint stands where an inner one would, and serves for it."""
+        if self._is_over:
+            self._refuse()
+        if self._depth or self._connection.total_changes() != self._changes_before:
+            name = f"inner_{self._depth}"
+            self._run(f"SAVEPOINT {name}", None)
+        else:
+            name = _REQUEST
         self._depth += 1
         return name, len(self.callbacks)
 
     def _keep(self, name: str) -> None:
         self._depth -= 1
-        self._run(f"RELEASE {name}", None)
+        if name != _REQUEST:
+            self._run(f"RELEASE {name}", None)
 
     def _undo(self, name: str, callbacks: int) -> None:
         self._depth -= 1
@@ -168,7 +180,8 @@ class _SqliteTransaction(_Statements):
                 self._failure = None
                 self._is_over = False
                 self._run(f"ROLLBACK TO {name}", None)
-                self._run(f"RELEASE {name}", None)
+                if name != _REQUEST:
+                    self._run(f"RELEASE {name}", None)
         finally:
             del self.callbacks[callbacks:]
 
@@ -476,7 +489,7 @@ class SqliteStore:
         return outcomes
 
     def _run(self, request: _AnyRequest, group: object) -> _AnyOutcome:
-        self._writer.execute("SAVEPOINT request")
+        self._writer.execute(f"SAVEPOINT {_REQUEST}")
         transaction = _SqliteTransaction(self._writer, group)
         value: object = None
         failure: BaseException | None = None
@@ -489,10 +502,10 @@ class SqliteStore:
         if transaction.fault is not None or not self._writer.in_transaction:
             raise _GroupLostError(transaction.fault, may_retry=True)
         if failure is not None:
-            self._writer.execute("ROLLBACK TO request")
-            self._writer.execute("RELEASE request")
+            self._writer.execute(f"ROLLBACK TO {_REQUEST}")
+            self._writer.execute(f"RELEASE {_REQUEST}")
             return _Outcome(request, error=failure)
-        self._writer.execute("RELEASE request")
+        self._writer.execute(f"RELEASE {_REQUEST}")
         return _Outcome(request, value=value, callbacks=transaction.callbacks)
 
     def _roll_back(self) -> None:

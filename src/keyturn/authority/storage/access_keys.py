@@ -125,11 +125,13 @@ def issued_id(reader: Reader, access_key_id: str) -> IssuedId | None:
 
 def insert_access_key(
     tx: Transaction, key: AccessKey, user: User, sealed_secret: bytes, kek_id: bytes
-) -> None:
-    """The id is booked for ever, the key takes its slot. UniqueViolationError if either is taken."""
-    tx.execute(
+) -> bool:
+    """The id is booked for ever, the key takes its slot. False, and nothing done, if the id was ever issued;
+    UniqueViolationError if the slot is taken.
+    """
+    booked = tx.execute(
         "INSERT INTO issued_access_key_ids (access_key_id, account_id, user_id, user_name, created_at)"
-        " VALUES (:id, :account, :user, :name, :created)",
+        " VALUES (:id, :account, :user, :name, :created) ON CONFLICT (access_key_id) DO NOTHING",
         {
             "id": key.access_key_id,
             "account": user.account_id,
@@ -138,6 +140,8 @@ def insert_access_key(
             "created": key.created_at,
         },
     )
+    if not booked:
+        return False
     tx.execute(
         "INSERT INTO access_keys (access_key_id, account_id, user_id, slot, status, sealed_secret, kek_id,"
         " created_at) VALUES (:id, :account, :user, :slot, :status, :sealed, :kek, :created)",
@@ -152,6 +156,7 @@ def insert_access_key(
             "created": key.created_at,
         },
     )
+    return True
 
 
 def set_access_key_status(tx: Transaction, access_key_id: AccessKeyId, status: AccessKeyStatus) -> None:

@@ -38,8 +38,23 @@ def audit_head(reader: Reader) -> AuditHead:
     return AuditHead(int(sequence or 0), chain, int(revision or 0))
 
 
-def append(tx: Transaction, record: ChainedRecord) -> None:
-    """The record and the new head, in one transaction with the change that they tell of."""
+def append(tx: Transaction, record: ChainedRecord, previous: bytes) -> bool:
+    """The record and the new head, in one transaction with the change that they tell of.
+
+    False, and nothing done, if the head is not the record before with the link `previous`.
+    """
+    moved = tx.execute(
+        "UPDATE audit_head SET sequence = :sequence, chain = :chain, revision = revision + 1"
+        " WHERE singleton = 1 AND sequence = :before AND chain = :previous",
+        {
+            "sequence": record.sequence,
+            "chain": record.chain,
+            "before": record.sequence - 1,
+            "previous": previous,
+        },
+    )
+    if not moved:
+        return False
     tx.execute(
         "INSERT INTO audit_records (sequence, account_id, event_time, event_name, user_name, access_key_id,"
         " record, chain) VALUES (:sequence, :account, :time, :name, :user, :key, :record, :chain)",
@@ -54,11 +69,7 @@ def append(tx: Transaction, record: ChainedRecord) -> None:
             "chain": record.chain,
         },
     )
-    tx.execute(
-        "UPDATE audit_head SET sequence = :sequence, chain = :chain, revision = revision + 1"
-        " WHERE singleton = 1",
-        {"sequence": record.sequence, "chain": record.chain},
-    )
+    return True
 
 
 def records_after(reader: Reader, sequence: int, limit: int) -> list[ChainedRecord]:
