@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -23,6 +24,7 @@ from keyturn.authority.audit import Link
 from keyturn.authority.instance import ADMINISTRATOR
 from keyturn.authority.storage import audit_trail
 from keyturn.settings import Place, place
+from keyturn.store.interface import Transaction
 from keyturn.store.sqlite import open_read_only
 from keyturn.wiring import verify_audit
 from living_authority import LivingAuthority, environment_below, living_authority
@@ -148,6 +150,23 @@ def test_a_change_and_its_record_stand_or_fall_together(
 
 
 # The chain
+
+
+def test_the_chain_goes_on_where_it_was_when_a_record_is_undone(authority: LivingAuthority) -> None:
+    authority.iam().create_user(UserName="ana")
+    store, now = authority.opened.store, authority.opened.authority.clock.now_ms()
+    audit = authority.opened.authority._audit
+
+    def fail(tx: Transaction) -> None:
+        audit.append_event(tx, "NeverHappened", now, os.urandom)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        authority.run(store.write(fail))
+    authority.iam().create_user(UserName="ben")
+    told = [record["eventName"] for record in records(authority.settings.place)]
+    assert told[-2:] == ["CreateUser", "CreateUser"]
+    assert verify_audit(authority.settings.place, quiet)[0].faults == ()
 
 
 def quiet(_done: int, _all: int) -> None:

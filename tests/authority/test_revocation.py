@@ -33,6 +33,27 @@ def test_a_deactivated_key_is_refused_at_once_and_accepted_again_when_it_is_acti
     assert caller.get_caller_identity()["Arn"].endswith(":user/ana")
 
 
+def test_a_caller_is_told_their_new_name_and_path_at_once(authority: LivingAuthority) -> None:
+    access_key_id, secret = authority.new_user_with_key("ana")
+    caller = authority.sts(access_key_id, secret)
+    for _ in range(2):
+        assert caller.get_caller_identity()["Arn"].endswith(":user/ana")
+    authority.iam().update_user(UserName="ana", NewUserName="anna")
+    assert caller.get_caller_identity()["Arn"].endswith(":user/anna")
+    authority.iam().update_user(UserName="anna", NewPath="/people/")
+    for _ in range(2):
+        assert caller.get_caller_identity()["Arn"].endswith(":user/people/anna")
+
+
+def test_each_answer_to_one_caller_has_an_id_of_its_own(authority: LivingAuthority) -> None:
+    access_key_id, secret = authority.new_user_with_key("ana")
+    caller = authority.sts(access_key_id, secret)
+    told = [caller.get_caller_identity()["ResponseMetadata"] for _ in range(3)]
+    assert len({each["RequestId"] for each in told}) == 3
+    for each in told:
+        assert each["HTTPHeaders"]["x-amzn-requestid"] == each["RequestId"]
+
+
 def test_a_deleted_key_is_refused_at_once(authority: LivingAuthority) -> None:
     access_key_id, secret = authority.new_user_with_key("ana")
     caller = authority.sts(access_key_id, secret)

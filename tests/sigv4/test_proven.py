@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keyturn.model.access_keys import AccessKeyId
 from keyturn.sigv4 import STS, Verifier
+from keyturn.sigv4.canonical_request import SignedRequest
 from keyturn.sigv4.proven import CREDENTIALS_PER_KEY
 from sigv4.signed_examples import (
     KEY_ID,
@@ -18,8 +21,8 @@ from sigv4.signed_examples import (
 )
 
 
-def sizes(tried: Verifier) -> tuple[int, int, int]:
-    return len(tried._credentials), len(tried._header_lists), len(tried._dates)
+def sizes(tried: Verifier) -> tuple[int, ...]:
+    return len(tried._credentials), len(tried._header_lists), len(tried._dates), len(tried._read)
 
 
 def test_a_secret_is_opened_once_for_many_requests() -> None:
@@ -28,6 +31,41 @@ def test_a_secret_is_opened_once_for_many_requests() -> None:
         request = header_form(body=b"Number=%d" % number)
         accepted(tried.verify(request, now_ms=NOW_MS, look_up=keys.look_up))
     assert keys.opened == 1
+
+
+def test_what_was_read_once_is_believed_no_further_than_it_was_read() -> None:
+    tried, keys = verifier(), Keys()
+    known = header_form(body=b"first")
+    for _ in range(2):
+        accepted(tried.verify(known, now_ms=NOW_MS, look_up=keys.look_up))
+    authorization = dict(known.headers)[b"authorization"]
+    others = [pair for pair in known.headers if pair[0] != b"authorization"]
+
+    def sent(value: bytes, *more: tuple[bytes, bytes], body: bytes = b"first") -> SignedRequest:
+        return replace(known, headers=[*others, *more, (b"authorization", value)], body=body)
+
+    other_digit = b"0" if authorization[-1:] != b"0" else b"1"
+    for forged in (
+        sent(authorization[:-1] + other_digit),
+        sent(authorization[:-64] + authorization[-64:].upper()),
+        sent(authorization[:-64] + b"," * 64),
+        sent(authorization[:-64]),
+        sent(authorization, body=b"other"),
+        sent(authorization, (b"x-amz-target", b"unsigned")),
+        sent(authorization, (b"x-amz-security-token", b"token")),
+        replace(known, target=b"/?X-Amz-Algorithm=AWS4-HMAC-SHA256"),
+    ):
+        fresh = verifier().verify(forged, now_ms=NOW_MS, look_up=Keys().look_up)
+        assert tried.verify(forged, now_ms=NOW_MS, look_up=keys.look_up) == fresh
+        refused(fresh)
+    assert refused(tried.verify(known, now_ms=NOW_MS + 3_600_000, look_up=keys.look_up)) == refused(
+        verifier().verify(known, now_ms=NOW_MS + 3_600_000, look_up=Keys().look_up)
+    )
+    refused(tried.verify(known, now_ms=NOW_MS, look_up=lambda _key: None))
+    tried.forget(KEY_ID)
+    opened = keys.opened
+    accepted(tried.verify(known, now_ms=NOW_MS, look_up=keys.look_up))
+    assert keys.opened == opened + 1, "no signing key outlives `forget`"
 
 
 def test_forged_requests_under_a_public_id_neither_fill_nor_flush_anything() -> None:
@@ -44,7 +82,7 @@ def test_forged_requests_under_a_public_id_neither_fill_nor_flush_anything() -> 
             key_id=KEY_ID if number % 2 else OTHER_KEY_ID,
         )
         refused(tried.verify(request, now_ms=NOW_MS, look_up=keys.look_up))
-    assert sizes(tried) == before == (1, 1, 1)
+    assert sizes(tried) == before == (1, 1, 1, 1)
     accepted(tried.verify(header_form(), now_ms=NOW_MS, look_up=keys.look_up))
     assert keys.opened == 1 + 1500, "only the forged requests under the known id opened it again"
 
@@ -53,7 +91,7 @@ def test_a_signature_with_a_misplaced_token_proves_nothing() -> None:
     tried = verifier()
     request = header_form(headers=[("x-amz-security-token", "token")])
     refused(tried.verify(request, now_ms=NOW_MS, look_up=Keys().look_up))
-    assert sizes(tried) == (0, 0, 0)
+    assert sizes(tried) == (0, 0, 0, 0)
 
 
 def test_one_keys_holder_can_only_push_out_their_own_credentials() -> None:
@@ -82,9 +120,10 @@ def test_header_lists_and_dates_that_are_kept_are_bounded() -> None:
         date = f"20260211T10{40 + number // 60 % 15:02d}{number % 60:02d}Z"
         request = header_form(headers=[(f"x-{number}", "1")], date=date, dated=[("x-amz-date", date)])
         accepted(tried.verify(request, now_ms=NOW_MS, look_up=keys.look_up))
-    _, header_lists, dates = sizes(tried)
+    _, header_lists, dates, readings = sizes(tried)
     assert header_lists == 512
     assert dates <= 2048
+    assert readings == 2048
 
 
 def test_a_forgotten_key_opens_its_secret_again() -> None:

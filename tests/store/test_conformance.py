@@ -189,6 +189,33 @@ async def test_savepoints_nest(store: Store) -> None:
     assert names(store) == ["outer", "second inner"]
 
 
+@pytest.mark.parametrize("writes_first", ["not at all", "by execute", "by a query that returns"])
+async def test_a_savepoint_that_is_undone_takes_nothing_along_that_was_before_it(
+    store: Store, writes_first: str
+) -> None:
+    await store.write(lambda tx: insert(tx, "from before"))
+    sql = "INSERT INTO notes (id, body) VALUES ('first', '') RETURNING id"
+
+    def act(tx: Transaction) -> None:
+        if writes_first == "by execute":
+            insert(tx, "first")
+        elif writes_first == "by a query that returns":
+            tx.rows(sql)
+        for _ in range(2):
+            with suppress(LookupError), tx.savepoint():
+                insert(tx, "undone")
+                raise LookupError
+        with tx.savepoint():
+            insert(tx, "kept")
+        with suppress(LookupError), tx.savepoint():
+            insert(tx, "undone")
+            raise LookupError
+
+    await store.write(act)
+    first = [] if writes_first == "not at all" else ["first"]
+    assert names(store) == sorted(["from before", "kept", *first])
+
+
 async def test_an_act_can_not_go_on_after_a_statement_that_failed(store: Store) -> None:
     await store.write(lambda tx: insert(tx, "a"))
 

@@ -36,7 +36,12 @@ class EntityUses:
             entity_id = principal.user.user_id
         else:
             return
-        self._note(EntityUse(entity_id, service, action, at, region))
+        use = EntityUse(entity_id, service, action, at, region)
+        key = (entity_id, service, action)
+        if key in self._pending:
+            self._pending[key] = use
+        else:
+            self._note(use)
 
     def of(self, entity_ids: Sequence[str]) -> list[EntityUse]:
         """Every service and action of each, in no order."""

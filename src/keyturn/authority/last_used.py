@@ -40,6 +40,8 @@ class UsageRecorder:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pending: dict[UsageKey, _Tally] = {}
+        # Where a key's last use was added, to add the next one to; of what is pending only.
+        self._at_hand: dict[AccessKeyId, tuple[tuple[str, str, str, str], _Tally]] = {}
         self._rows_of_key: dict[AccessKeyId, int] = {}
         self._pending_last: dict[AccessKeyId, LastUse] = {}
         self._pending_unproved: dict[AccessKeyId, Unproved] = {}
@@ -63,13 +65,16 @@ class UsageRecorder:
         """
         if not is_session:
             self._note_last(access_key_id, LastUse(at, service, region))
-        key = UsageKey(access_key_id, "used", source, user_agent[:_LONGEST_AGENT], service, action)
-        tally = self._pending.get(key)
-        if tally is None or at < tally.last:
-            self._add(key, at, at, 1)
-        else:
+        by_whom = (source, user_agent, service, action)
+        at_hand = self._at_hand.get(access_key_id)
+        if at_hand is not None and at_hand[0] == by_whom and at >= at_hand[1].last:
+            tally = at_hand[1]
             tally.last = at
             tally.count += 1
+            return
+        key = UsageKey(access_key_id, "used", source, user_agent[:_LONGEST_AGENT], service, action)
+        tally = self._add(key, at, at, 1)
+        self._at_hand[access_key_id] = (by_whom, tally)
 
     def _note_last(self, access_key_id: AccessKeyId, use: LastUse) -> None:
         self._pending_last[access_key_id] = use
@@ -129,6 +134,7 @@ class UsageRecorder:
         tallies, last, unproved = self._pending, self._pending_last, self._pending_unproved
         self._pending, self._pending_last, self._pending_unproved = {}, {}, {}
         self._rows_of_key = {}
+        self._at_hand = {}
         batch = [UsageRow(key, tally.first, tally.last, tally.count) for key, tally in tallies.items()]
 
         def write(tx: Transaction) -> None:
@@ -168,7 +174,7 @@ class UsageRecorder:
         key = UsageKey(access_key_id, outcome, source, user_agent[:_LONGEST_AGENT], service, action)
         self._add(key, at, at, 1)
 
-    def _add(self, key: UsageKey, first: int, last: int, count: int) -> None:
+    def _add(self, key: UsageKey, first: int, last: int, count: int) -> _Tally:
         tally = self._pending.get(key)
         if tally is None:
             held = self._rows_of_key.get(key.access_key_id, 0)
@@ -178,8 +184,9 @@ class UsageRecorder:
             else:
                 self._rows_of_key[key.access_key_id] = held + 1
         if tally is None:
-            self._pending[key] = _Tally(first, last, count)
+            tally = self._pending[key] = _Tally(first, last, count)
         else:
             tally.first = min(tally.first, first)
             tally.last = max(tally.last, last)
             tally.count += count
+        return tally

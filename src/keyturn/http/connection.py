@@ -81,11 +81,21 @@ class Traffic:
         self.on_connection_closed: Callable[[], None] = lambda: None
         self.date = b""
         self._starts: dict[int, bytes] = {}
+        self._usual_starts: dict[tuple[int, bytes], bytes] = {}
 
     def tell_date(self, date: bytes) -> None:
         """What answers say from now on."""
         self.date = date
         self._starts = {}
+        self._usual_starts = {}
+
+    def start_of_usual_answer(self, status: int, content_type: bytes) -> bytes:
+        """As far as the length of an answer that is whole, and kept by whoever likes."""
+        start = self._usual_starts.get((status, content_type))
+        if start is None:
+            start = b"%bcontent-type: %b\r\ncontent-length: " % (self.start_of_answer(status), content_type)
+            self._usual_starts[status, content_type] = start
+        return start
 
     def start_of_answer(self, status: int) -> bytes:
         """Status line and date; the same for all answers of a second."""
@@ -379,7 +389,9 @@ class Connection(asyncio.Protocol):
             size = len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > self.limits.head_bytes:
                 self._stop(Refusal.HEAD_TOO_LARGE)
-        if b"_" in b"".join(fields):
+        if (
+            b"".join(fields).find(b"_") >= 0
+        ):  # `in` is slow for bytes: it asks first whether it was given a number
             # `a_b` and `a-b` are one name to CGI and WSGI, so one of them could speak for the other.
             self._stop(Refusal.FIELD_NAME)
         if len(fields) != len(headers):
@@ -397,7 +409,7 @@ class Connection(asyncio.Protocol):
         host = fields.get(b"host")
         if host != self._known_host or host is None:
             self._check_host(host, version)
-        path, _, query = url.partition(b"?")
+        path, _, query = (url, b"", b"") if url == b"/" else url.partition(b"?")
         if not path.startswith(b"/") or b"#" in url or not url.isascii():
             # Absolute form could name another authority than Host; nobody sends it to an origin server.
             self._stop(Refusal.TARGET)
@@ -553,6 +565,14 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         status, body, content_type, request_id, in_chunks, is_kept = answer
+        if not in_chunks and is_kept and request_id and request.keep_alive and request.method == b"POST":
+            # Nearly every answer; the rest of this method would write the same.
+            start = self.traffic.start_of_usual_answer(status, content_type)
+            self.transport.write(
+                b"%b%d\r\nx-amzn-requestid: %b\r\n\r\n%b" % (start, len(body), request_id, body)
+            )
+            self.answered(request)
+            return
         more = b"" if is_kept else b"cache-control: no-store\r\n"
         if not request.keep_alive:
             more += _CLOSE
@@ -563,7 +583,7 @@ class Connection(asyncio.Protocol):
             start += b"transfer-encoding: chunked\r\n"
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         else:
-            start += b"content-length: %d\r\n" % len(body)
+            more = b"content-length: %d\r\n%b" % (len(body), more)
         if request.method == b"HEAD":
             body = b""
         self.transport.write(b"%bcontent-type: %b\r\n%b\r\n%b" % (start, content_type, more, body))

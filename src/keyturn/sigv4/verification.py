@@ -153,7 +153,7 @@ class Verifier:
         self._credentials = ProvenCredentials(max_keys)
         self._header_lists: Bounded[tuple[tuple[bytes, ...], bytes], SignedHeaders] = Bounded(512)
         self._dates: Bounded[bytes, int] = Bounded(2048)
-        self._read: Bounded[bytes, _Reading] = Bounded(max_keys)
+        self._read: Bounded[bytes, _Reading] = Bounded(2048)
 
     def forget(self, access_key_id: AccessKeyId) -> None:
         """Drop the signing keys of a key. A deleted or inactive key is refused with or without this."""
