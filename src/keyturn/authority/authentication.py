@@ -35,7 +35,7 @@ _MOST_KNOWN: Final = 100_000
 class Caller:
     """Who signed the request: proof that authentication has happened."""
 
-    __slots__ = ("access_key_id", "answers", "key_created_at", "principal", "session")
+    __slots__ = ("access_key_id", "answers", "booked_on", "key_created_at", "principal", "session")
 
     def __init__(
         self,
@@ -52,6 +52,8 @@ class Caller:
         self.principal = principal
         self.session = session
         self.key_created_at = key_created_at
+        self.booked_on = _booked_on(access_key_id, principal, session)
+        """The key whose use this is: for a session, the key that obtained it; None where no key did."""
         self.answers: dict[object, tuple[bytes, bytes]] = {}
         """Answers that tell of the caller and of nothing else, around the request's id, by what encodes them. They go
         with the caller: of a key with its place in the cache, so with the next change of the key, name or path."""
@@ -73,13 +75,13 @@ class Caller:
     def unique_id(self) -> str:
         return self.principal.unique_id
 
-    @property
-    def booked_on(self) -> AccessKeyId | None:
-        """The key whose use this is: for a session, the key that obtained it; None where no key did."""
-        if self.session is None:
-            return None if isinstance(self.principal, WebIdentityUser) else self.access_key_id
-        parent = self.session.parent_key
-        return None if parent is None else AccessKeyId(parent)
+
+def _booked_on(
+    access_key_id: AccessKeyId, principal: Principal, session: Session | None
+) -> AccessKeyId | None:
+    if session is None:
+        return None if isinstance(principal, WebIdentityUser) else access_key_id
+    return None if session.parent_key is None else AccessKeyId(session.parent_key)
 
 
 class Authenticated(NamedTuple):
