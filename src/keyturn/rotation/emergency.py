@@ -102,13 +102,5 @@ def _begin(room: Room, reach: Reach, user_name: str, dead_key: AccessKeyId, sink
         sinks=tuple(SinkProgress(name) for name in sinks),
         next_at=now,
     )
-    with room.state.user_lock(progress.account_id, user_name), room.state.database.writing() as ledger:
-        journal.add(
-            ledger,
-            progress,
-            endpoint=endpoint.url or "",
-            region=reach.region or "",
-            profile=reach.profile or "",
-        )
-        journal.note(ledger, rotation_id, now, "begun", f"{dead_key} is dead: its consumers need another key")
+    room.record(progress, reach, f"{dead_key} is dead: its consumers need another key")
     return rotation_id

@@ -226,6 +226,22 @@ class Room:
             journal.note(ledger, rotation_id, endpoint.now_ms(), "begun", what)
         return rotation_id
 
+    def record(self, progress: Progress, reach: Reach, what: str) -> None:
+        """Note that this runs from now on. KeyturnError if another rotation of the user is under way."""
+        endpoint = self.endpoint(reach)
+        with (
+            self.state.user_lock(progress.account_id, progress.user_name),
+            self.state.database.writing() as ledger,
+        ):
+            journal.add(
+                ledger,
+                progress,
+                endpoint=endpoint.url or "",
+                region=reach.region or "",
+                profile=reach.profile or "",
+            )
+            journal.note(ledger, progress.rotation_id, endpoint.now_ms(), "begun", what)
+
     def adopt(self, user_name: str, old_key: AccessKeyId, reach: Reach) -> str:
         """Take up a rotation whose record was lost: the sinks tell which key is the new one; its id here.
 
@@ -264,15 +280,7 @@ class Room:
             next_at=now,
         )
         progress = adopted(started, new.pop())
-        with self.state.user_lock(progress.account_id, user_name), self.state.database.writing() as ledger:
-            journal.add(
-                ledger,
-                progress,
-                endpoint=endpoint.url or "",
-                region=reach.region or "",
-                profile=reach.profile or "",
-            )
-            journal.note(ledger, rotation_id, now, "begun", f"adopted by {identity.arn}: the record was lost")
+        self.record(progress, reach, f"adopted by {identity.arn}: the record was lost")
         return rotation_id
 
     def rehearse(self, user_name: str, key: AccessKeyId | None, length: int, reach: Reach) -> str:
@@ -299,15 +307,7 @@ class Room:
             stage_since=now,
             next_at=now,
         )
-        with self.state.user_lock(progress.account_id, user_name), self.state.database.writing() as ledger:
-            journal.add(
-                ledger,
-                progress,
-                endpoint=endpoint.url or "",
-                region=reach.region or "",
-                profile=reach.profile or "",
-            )
-            journal.note(ledger, rotation_id, now, "begun", f"a rehearsal, by {identity.arn}")
+        self.record(progress, reach, f"a rehearsal, by {identity.arn}")
         return rotation_id
 
     def find(self, word: str) -> Rotation:
