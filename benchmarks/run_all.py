@@ -22,6 +22,7 @@ SCRIPTS = (
     "own_service.py",
     "create_access_key.py",
     "scale.py",
+    "rotations.py",
     "alerts.py",
     "start_up.py",
     "scan.py",
