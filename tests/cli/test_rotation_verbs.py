@@ -215,22 +215,22 @@ def test_a_rotation_that_no_sink_has_heard_of_is_aborted(
 def test_a_rotation_whose_record_is_lost_is_taken_up_from_what_the_sinks_hold(
     shared_authority: LivingAuthority, tmp_path: Path
 ) -> None:
-    stage = stage_of(shared_authority, tmp_path, "lost", terms=SLOW)
-    (old,) = stage.keys("lost")
-    assert stage.keyturn("apply", "lost", *APPLY).code == 3
-    new, _ = stage.held("lost")
+    stage = stage_of(shared_authority, tmp_path, "recordless", terms=SLOW)
+    (old,) = stage.keys("recordless")
+    assert stage.keyturn("apply", "recordless", *APPLY).code == 3
+    new, _ = stage.held("recordless")
     for file in (stage.home / ".local/state/keyturn/rotations").glob("rotations.sqlite*"):
         file.unlink()
     assert (
-        "takes the second slot" in stage.keyturn("plan", "lost").stdout
-        or stage.keyturn("plan", "lost").code == 5
+        "takes the second slot" in stage.keyturn("plan", "recordless").stdout
+        or stage.keyturn("plan", "recordless").code == 5
     )
     stage.terms = QUICK
-    stage.write("lost")
-    adopted = stage.keyturn("apply", "lost", "--adopt", old, "--wait")
+    stage.write("recordless")
+    adopted = stage.keyturn("apply", "recordless", "--adopt", old, "--wait")
     assert adopted.code == 5, adopted.stderr
     assert f"{old} -> {new}, as the sinks hold it" in adopted.stderr
-    assert stage.keys("lost") == {old: "Inactive", new: "Active"}
+    assert stage.keys("recordless") == {old: "Inactive", new: "Active"}
     assert "--allow-delete" in adopted.stdout
 
 

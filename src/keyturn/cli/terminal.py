@@ -112,7 +112,8 @@ def throughput(what: str, monotonic: Callable[[], float]) -> Callable[[int, int 
     """As `progress`, in bytes, with how many of them a second; a few times a second at most."""
     if not sys.stderr.isatty():
         return lambda _done, _whole: None
-    began = shown_at = monotonic()
+    began = monotonic()
+    shown_at = began - 1
 
     def show(done: int, whole: int | None) -> None:
         nonlocal shown_at
