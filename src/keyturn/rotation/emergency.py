@@ -102,5 +102,5 @@ def _begin(room: Room, reach: Reach, user_name: str, dead_key: AccessKeyId, sink
         sinks=tuple(SinkProgress(name) for name in sinks),
         next_at=now,
     )
-    room.record(progress, reach, f"{dead_key} is dead: its consumers need another key")
+    room.note_begun(progress, reach, f"{dead_key} is dead: its consumers need another key")
     return rotation_id

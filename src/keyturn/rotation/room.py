@@ -226,7 +226,7 @@ class Room:
             journal.note(ledger, rotation_id, endpoint.now_ms(), "begun", what)
         return rotation_id
 
-    def record(self, progress: Progress, reach: Reach, what: str) -> None:
+    def note_begun(self, progress: Progress, reach: Reach, what: str) -> None:
         """Note that this runs from now on. KeyturnError if another rotation of the user is under way."""
         endpoint = self.endpoint(reach)
         with (
@@ -280,7 +280,7 @@ class Room:
             next_at=now,
         )
         progress = adopted(started, new.pop())
-        self.record(progress, reach, f"adopted by {identity.arn}: the record was lost")
+        self.note_begun(progress, reach, f"adopted by {identity.arn}: the record was lost")
         return rotation_id
 
     def rehearse(self, user_name: str, key: AccessKeyId | None, length: int, reach: Reach) -> str:
@@ -307,7 +307,7 @@ class Room:
             stage_since=now,
             next_at=now,
         )
-        self.record(progress, reach, f"a rehearsal, by {identity.arn}")
+        self.note_begun(progress, reach, f"a rehearsal, by {identity.arn}")
         return rotation_id
 
     def find(self, word: str) -> Rotation:
