@@ -356,13 +356,12 @@ async def serve(
             opened.authority, contracts, about, ForwardedFrom(proxies), opened.verify, opened.account, door
         )
         housekeeping = asyncio.create_task(_housekeeping(opened))
-        rotating: list[threading.Thread] = []
 
         def listening(host: str, port: int) -> None:
             scheme = "http" if settings.tls_cert is None else "https"
             url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
             _write_endpoint(settings.place.endpoint_file, url)
-            rotating.extend(_rotating(settings, opened.instance, url, ending))
+            _rotating(settings, opened.instance, url, ending)
             if alerts is not None:
                 _answering(settings, opened.instance, url, alerts.desk, ending)
             on_listening(url, opened)
@@ -386,12 +385,10 @@ async def serve(
             await asyncio.gather(housekeeping, return_exceptions=True)
 
 
-def _rotating(
-    settings: ServeSettings, instance: Instance, url: str, ending: threading.Event
-) -> list[threading.Thread]:
+def _rotating(settings: ServeSettings, instance: Instance, url: str, ending: threading.Event) -> None:
     """The rotation room's loop, if keyturn.toml names users or a schedule: a client of the server, as any other."""
     if settings.file is None or not settings.file.tables.keys() & {"users", "schedule"}:
-        return []
+        return
 
     def loop() -> None:
         from keyturn.aws_clients import Reach
@@ -416,9 +413,7 @@ def _rotating(
             _log.error("rotations are not carried on: %s", error)
 
     # A daemon: a rotation that waits for an endpoint must not hold up the end; every start is a recovery.
-    thread = threading.Thread(target=loop, name="keyturn-rotations", daemon=True)
-    thread.start()
-    return [thread]
+    threading.Thread(target=loop, name="keyturn-rotations", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from keyturn.rotation.room import reach_of
-
     with opened_room(options) as room:
         found = room.find(options.rotation)
-        engine = room.engine(reach_of(found.endpoint, found.profile, found.region))
+        engine = room.engine_of(found)
         engine.wish(found.progress.rotation_id, abort=True)
         return carry_on(room, found, waits=False)

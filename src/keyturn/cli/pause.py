@@ -23,11 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from keyturn.rotation.room import reach_of
-
     with opened_room(options) as room:
         found = room.find(options.rotation)
-        engine = room.engine(reach_of(found.endpoint, found.profile, found.region))
+        engine = room.engine_of(found)
         progress: Progress = engine.wish(found.progress.rotation_id, pause=True)
     terminal.result(
         f"{progress.rotation_id} is paused in {progress.stage.value}: keyturn resume {progress.rotation_id}"

@@ -33,8 +33,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from keyturn.rotation.room import reach_of
-
     milliseconds = length(options.length, "--for")
     question = (
         f"{options.user}'s key will be refused for up to {options.length}. start? only 'yes' is accepted:"
@@ -47,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         rotation = room.find(room.rehearse(options.user, key, milliseconds, reach_in(options)))
         code = carry_on(room, rotation, waits=True)
         if code == terminal.INTERRUPTED:
-            engine = room.engine(reach_of(rotation.endpoint, rotation.profile, rotation.region))
+            engine = room.engine_of(rotation)
             engine.wish(rotation.progress.rotation_id, pause=True)
             return carry_on(room, rotation, waits=True)
         return code

@@ -33,8 +33,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from keyturn.rotation.room import reach_of
-
     def terms(given: Terms) -> Terms:
         return dataclasses.replace(
             given,
@@ -44,6 +42,6 @@ def run(options: argparse.Namespace) -> int:
 
     with opened_room(options) as room:
         found = room.find(options.rotation)
-        engine = room.engine(reach_of(found.endpoint, found.profile, found.region))
+        engine = room.engine_of(found)
         engine.wish(found.progress.rotation_id, terms=terms, deliver_again=options.deliver_again)
         return carry_on(room, found, waits=options.wait)

@@ -12,7 +12,7 @@ from keyturn.model.access_keys import KEYS_PER_USER, AccessKeyId, AccessKeyStatu
 from keyturn.model.errors import KeyturnError
 from keyturn.rotation.endpoint import NoSuchKeyError
 from keyturn.rotation.engine import Ended, Outcome
-from keyturn.rotation.progress import Progress, SinkProgress, Stage
+from keyturn.rotation.progress import SinkProgress, Stage
 from keyturn.rotation.room import Room
 from keyturn.rotation.storage import journal
 from keyturn.rotation.storage.journal import Rotation
@@ -88,19 +88,8 @@ def _free_slot(room: Room, reach: Reach, user_name: str, dead_key: AccessKeyId) 
 
 
 def _begin(room: Room, reach: Reach, user_name: str, dead_key: AccessKeyId, sinks: tuple[str, ...]) -> str:
-    endpoint = room.endpoint(reach)
     terms = replace(room.configuration.user(user_name).terms, is_emergency=True, needs_adoption=False)
-    rotation_id, now = room.unused_id(), endpoint.now_ms()
-    progress = Progress(
-        rotation_id=rotation_id,
-        account_id=endpoint.identity().account_id,
-        user_name=user_name,
-        old_key=dead_key,
-        started_at=now,
-        terms=terms,
-        stage_since=now,
-        sinks=tuple(SinkProgress(name) for name in sinks),
-        next_at=now,
-    )
+    to_write = tuple(SinkProgress(name) for name in sinks)
+    progress = room.unplanned(user_name, dead_key, terms, reach, sinks=to_write)
     room.note_begun(progress, reach, f"{dead_key} is dead: its consumers need another key")
-    return rotation_id
+    return progress.rotation_id

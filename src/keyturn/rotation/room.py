@@ -108,9 +108,6 @@ class Room:
                 self._endpoints[reach] = endpoint
             return self._endpoints[reach]
 
-    def endpoint_of(self, rotation: Rotation) -> IamEndpoint:
-        return self.endpoint(reach_of(rotation.endpoint, rotation.profile, rotation.region))
-
     def sink(self, name: str, reach: Reach) -> Sink:
         """KeyturnError names the line if its settings are wrong, or if there is no such sink."""
         entry = self.configuration.sinks.get(name)
@@ -217,14 +214,32 @@ class Room:
             raise KeyturnError(f"the plan is out of date: {changed}", "make it again with `keyturn plan`")
         rotation_id = self.unused_id()
         progress = begun(replace(entry, terms=terms(entry.terms)), plan, rotation_id, endpoint.now_ms())
-        with (
-            self.state.user_lock(progress.account_id, progress.user_name),
-            self.state.database.writing() as ledger,
-        ):
-            journal.add(ledger, progress, endpoint=plan.endpoint, region=plan.region, profile=plan.profile)
-            what = f"begun by {identity.arn} from plan {plan.plan_id}"
-            journal.note(ledger, rotation_id, endpoint.now_ms(), "begun", what)
+        self.note_begun(progress, reach, f"begun by {identity.arn} from plan {plan.plan_id}")
         return rotation_id
+
+    def unplanned(
+        self,
+        user_name: str,
+        old_key: AccessKeyId,
+        terms: Terms,
+        reach: Reach,
+        *,
+        sinks: tuple[SinkProgress, ...] = (),
+    ) -> Progress:
+        """A rotation that begins now with no plan behind it; not on record yet."""
+        endpoint = self.endpoint(reach)
+        now = endpoint.now_ms()
+        return Progress(
+            rotation_id=self.unused_id(),
+            account_id=endpoint.identity().account_id,
+            user_name=user_name,
+            old_key=old_key,
+            started_at=now,
+            terms=terms,
+            stage_since=now,
+            sinks=sinks,
+            next_at=now,
+        )
 
     def note_begun(self, progress: Progress, reach: Reach, what: str) -> None:
         """Note that this runs from now on. KeyturnError if another rotation of the user is under way."""
@@ -266,22 +281,11 @@ class Room:
                 f"the sinks of {user_name} hold {told}: which rotation that was can't be told from it",
                 f"keyturn keys {user_name} shows the keys; what no sink holds can be deactivated by hand",
             )
-        identity, now = endpoint.identity(), endpoint.now_ms()
-        rotation_id = self.unused_id()
-        started = Progress(
-            rotation_id=rotation_id,
-            account_id=identity.account_id,
-            user_name=user_name,
-            old_key=old_key,
-            started_at=now,
-            terms=user.terms,
-            stage_since=now,
-            sinks=tuple(sinks),
-            next_at=now,
-        )
+        identity = endpoint.identity()
+        started = self.unplanned(user_name, old_key, user.terms, reach, sinks=tuple(sinks))
         progress = adopted(started, new.pop())
         self.note_begun(progress, reach, f"adopted by {identity.arn}: the record was lost")
-        return rotation_id
+        return progress.rotation_id
 
     def rehearse(self, user_name: str, key: AccessKeyId | None, length: int, reach: Reach) -> str:
         """Note that a key is to be inactive for `length` milliseconds; the id under which it is carried on."""
@@ -295,20 +299,11 @@ class Room:
         terms = replace(
             self.configuration.user(user_name).terms, keep_inactive=length, watch_every=min(5_000, length)
         )
-        rotation_id, now = self.unused_id(), endpoint.now_ms()
-        progress = Progress(
-            rotation_id=rotation_id,
-            account_id=identity.account_id,
-            user_name=user_name,
-            old_key=chosen[0].access_key_id,
-            started_at=now,
-            terms=terms,
-            stage=Stage.REHEARSE,
-            stage_since=now,
-            next_at=now,
+        progress = replace(
+            self.unplanned(user_name, chosen[0].access_key_id, terms, reach), stage=Stage.REHEARSE
         )
         self.note_begun(progress, reach, f"a rehearsal, by {identity.arn}")
-        return rotation_id
+        return progress.rotation_id
 
     def find(self, word: str) -> Rotation:
         """A rotation by its id, the beginning of its id, or its user's name. KeyturnError if it is not one."""
@@ -320,8 +315,11 @@ class Room:
         return found[0]
 
     def advance(self, rotation: Rotation, *, told: Callable[[Progress], None] | None = None) -> Outcome:
-        reach = reach_of(rotation.endpoint, rotation.profile, rotation.region)
-        return self.engine(reach).advance(rotation.progress.rotation_id, told=told)
+        return self.engine_of(rotation).advance(rotation.progress.rotation_id, told=told)
+
+    def engine_of(self, rotation: Rotation) -> Engine:
+        """The engine on the endpoint that the rotation was begun on."""
+        return self.engine(reach_of(rotation.endpoint, rotation.profile, rotation.region))
 
     def unused_id(self) -> str:
         while True:
